@@ -1,0 +1,1 @@
+"""The gRPC services, one package each; they meet only over their stubs."""
