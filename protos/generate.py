@@ -16,8 +16,9 @@ from protovalidate._gen.buf.validate import validate_pb
 PROTOS = pathlib.Path(__file__).parent
 GEN = PROTOS.parent / "gen"
 VALIDATE = "buf/validate/validate.proto"
+WELL_KNOWN = ("any", "descriptor", "duration", "empty", "field_mask", "struct", "timestamp")
 IMPORTS = (
-    *(f"google/protobuf/{name}" for name in ("any", "descriptor", "duration", "empty", "field_mask", "struct", "timestamp")),
+    *(f"google/protobuf/{name}" for name in WELL_KNOWN),
     *(f"google/api/{name}" for name in ("http", "annotations", "field_behavior", "httpbody")),
     *(f"google/rpc/{name}" for name in ("status", "error_details")),
 )

@@ -3,6 +3,7 @@
 import enum
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -53,7 +54,7 @@ class DataType:
             case kind:
                 return _ARROW[kind]
 
-    def sqlalchemy(self) -> sa.types.TypeEngine[object]:
+    def sqlalchemy(self) -> sa.types.TypeEngine[Any]:
         """The SQLAlchemy type that creates its column."""
         match self.kind:
             case Kind.STRING | Kind.OTHER:
@@ -76,7 +77,7 @@ _ARROW = {
     Kind.BINARY: pa.binary(),
     Kind.OTHER: pa.string(),
 }
-_SQLALCHEMY: dict[Kind, sa.types.TypeEngine[object]] = {
+_SQLALCHEMY: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.INTEGER: sa.Integer(),
     Kind.BIG_INTEGER: sa.BigInteger(),
     Kind.DOUBLE: sa.Double(),
