@@ -1,7 +1,8 @@
 """Generates the stubs and the descriptor set from the protos, into `gen/`.
 
-The descriptor set `gen/portolan.binpb` holds comments and all imports; the gateway, the OpenAPI document and the checks
-read it. What the protos import is not vendored: its descriptors come out of the installed packages.
+The descriptor set `gen/portolan.binpb` holds comments and all imports; the gateway, the OpenAPI document and
+the checks read it. What the protos import is not vendored: its descriptors come out of the installed
+packages.
 """
 
 import importlib

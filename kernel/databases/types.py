@@ -30,7 +30,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class DataType:
-    """A column's type. `length` is in characters, 0 for no limit; `precision` and `scale` are decimal digits."""
+    """A column's type. `length` is in characters, 0 for no limit; `precision` and `scale` in digits."""
 
     kind: Kind
     length: int = 0
@@ -106,9 +106,9 @@ MONEY_SCALE = 6
 def parse_code(code: str) -> DataType | None:
     """The type that a mapping's data type code stands for; None when there is no such code.
 
-    Codes: `String1` to `String4000`, `Text`, `Integer`, `BigInteger`, `Numeric1` to `Numeric38`, `Decimal(p,s)`,
-    `Money7` to `Money38` (six digits after the point), `Double`, `Boolean`, `Date`, `Timestamp`, `TimestampTz`.
-    Letter case and blanks do not matter.
+    Codes: `String1` to `String4000`, `Text`, `Integer`, `BigInteger`, `Numeric1` to `Numeric38`,
+    `Decimal(p,s)`, `Money7` to `Money38` (six digits after the point), `Double`, `Boolean`, `Date`,
+    `Timestamp`, `TimestampTz`. Letter case and blanks do not matter.
     """
     text = re.sub(r"\s", "", code).lower()
     if text in _PLAIN:
