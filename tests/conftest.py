@@ -1,0 +1,62 @@
+"""Fixtures for all tests."""
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[PostgresServer]:
+    """The PostgreSQL server of this run: the first worker that needs it starts it, the last one stops it."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    state = shared / "postgres.json"
+    with (shared / "postgres.users").open("w") as users:
+        with _locked(shared / "postgres.lock"):
+            server = _shared_server(state)
+            # Held while this worker lives, however it ends.
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield server
+        with _locked(shared / "postgres.lock"):
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            server.stop()
+            state.unlink()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh, empty PostgreSQL database, which is dropped after the test."""
+    database = postgres_server.create_database()
+    yield postgres_server.url(database)
+    postgres_server.drop_database(database)
+
+
+def _shared_server(state: Path) -> PostgresServer:
+    if state.exists():
+        known = json.loads(state.read_text())
+        server = PostgresServer(Path(known["directory"]))
+        server.port, server.password = known["port"], known["password"]
+        return server
+    server = PostgresServer(Path(tempfile.mkdtemp(prefix="portolan-postgres-")))
+    server.start()
+    state.write_text(
+        json.dumps({"directory": str(server.directory), "port": server.port, "password": server.password})
+    )
+    return server
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
