@@ -1,0 +1,173 @@
+"""What happens around every call: observe, refuse, admit, authenticate, authorize, validate, deadline."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from kernel import clients
+from kernel.auth import Verifier, current
+from kernel.db import new_id
+from kernel.errors import (
+    DeadlineError,
+    OverloadedError,
+    PermissionMissingError,
+    RefusedError,
+    UnauthenticatedError,
+    to_status,
+)
+from kernel.logs import logger
+from kernel.rpc import Call, Middleware
+from kernel.validation import validate as check
+
+log = logger(__name__)
+
+DEFAULT_SECONDS = 30
+COOKIE = "portolan_access"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+
+
+def chain(verifier: Verifier, threads: int) -> Sequence[Middleware]:
+    """All middlewares, in order."""
+    return (observe, refuse, admit(threads), authenticate(verifier), authorize, validate, deadline)
+
+
+@asynccontextmanager
+async def observe(call: Call) -> AsyncIterator[None]:
+    """One log line a call: what was called, by whom, how it ended and how long it took."""
+    given = call.metadata.get("x-request-id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else new_id()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    call.context.set_trailing_metadata((("x-request-id", request_id),))
+    started = time.perf_counter()
+    code = "OK"
+    try:
+        yield
+    except asyncio.CancelledError:
+        code = "CANCELLED"
+        raise
+    except grpc.aio.AbortError:
+        code = str(getattr(call.context.code(), "name", call.context.code()))
+        raise
+    finally:
+        caller = call.principal
+        log.info(
+            "call",
+            method=call.name,
+            code=code,
+            ms=round((time.perf_counter() - started) * 1000, 1),
+            organization=caller.organization_id if caller else None,
+            user=caller.user_id or f"service:{caller.service}" if caller else None,
+        )
+
+
+@asynccontextmanager
+async def refuse(call: Call) -> AsyncIterator[None]:
+    """Ends the call with `google.rpc.Status` when a refusal comes out, and hides anything else."""
+    try:
+        yield
+    except RefusedError as error:
+        if isinstance(error, UnauthenticatedError):
+            call.context.set_trailing_metadata(
+                (*call.context.trailing_metadata(), ("www-authenticate", "Bearer"))
+            )
+        await call.context.abort_with_status(rpc_status.to_status(to_status(error, call.domain)))
+    except (asyncio.CancelledError, grpc.aio.AbortError):
+        raise
+    except Exception:
+        reference = new_id()
+        log.exception("fault", method=call.name, reference=reference)
+        fault = FaultError(f"internal error; the log tells more under {reference}", reference=reference)
+        await call.context.abort_with_status(rpc_status.to_status(to_status(fault, call.domain)))
+
+
+class FaultError(RefusedError):
+    """A fault of ours; nobody raises it but `refuse`."""
+
+    code = 13  # INTERNAL
+    reason = "INTERNAL"
+    domain = "portolan.common.v1"
+
+
+def admit(threads: int) -> Middleware:
+    """Lets wait twice as many unary calls as there are threads; more fail at once instead of late."""
+    under_way, limit = 0, threads * 3
+
+    @asynccontextmanager
+    async def admit_call(call: Call) -> AsyncIterator[None]:
+        nonlocal under_way
+        if call.unary and under_way >= limit:
+            raise OverloadedError("too many calls at once; try again in a second", retry_after=1)
+        under_way += call.unary
+        try:
+            yield
+        finally:
+            under_way -= call.unary
+
+    return admit_call
+
+
+def authenticate(verifier: Verifier) -> Middleware:
+    """Finds out who calls. A cookie counts only where nothing is changed, so no other site can misuse it."""
+
+    @asynccontextmanager
+    async def authenticate_call(call: Call) -> AsyncIterator[None]:
+        if call.authz.WhichOneof("rule") != "public":
+            token = call.metadata.get("authorization", "").removeprefix("Bearer ").removeprefix("bearer ")
+            if not token and call.read_only:
+                token = _cookie(call.metadata.get("cookie", ""))
+            call.principal = await verifier.verify(token)
+            current.set(call.principal)
+        yield
+
+    return authenticate_call
+
+
+@asynccontextmanager
+async def authorize(call: Call) -> AsyncIterator[None]:
+    """Holds the caller against the method's `authz` option; what the option does not allow is refused."""
+    rule = call.authz.WhichOneof("rule")
+    caller = call.principal
+    if rule != "public":
+        allowed = caller is not None and {
+            "permission": not caller.service and caller.may(call.authz.permission),
+            "authenticated": bool(caller.user_id),
+            "service": bool(caller.service) and call.authz.service in {"*", caller.service},
+        }.get(str(rule), False)
+        if not allowed:
+            needed = call.authz.permission or call.authz.service or str(rule)
+            raise PermissionMissingError(f"this needs the permission {needed}", permission=needed)
+    yield
+
+
+@asynccontextmanager
+async def validate(call: Call) -> AsyncIterator[None]:
+    """Holds the request against the rules of its proto."""
+    if call.request is not None:
+        check(call.request)
+    yield
+
+
+@asynccontextmanager
+async def deadline(call: Call) -> AsyncIterator[None]:
+    """Gives unary calls without a deadline one, and refuses those that waited until theirs had passed."""
+    remaining = call.context.time_remaining()
+    if call.unary:
+        left = DEFAULT_SECONDS if remaining is None else min(remaining, DEFAULT_SECONDS)
+        if left <= 0:
+            raise DeadlineError("the deadline passed before the call began")
+        clients.deadline.set(time.monotonic() + left)
+    yield
+
+
+def _cookie(header: str) -> str:
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
