@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from kernel import logs
 from tests.postgres import PostgresServer
+from tests.servers import Issuer
+
+
+def pytest_configure() -> None:
+    """Logs as the services do."""
+    logs.configure("tests", "info")
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +46,20 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     database = postgres_server.create_database()
     yield postgres_server.url(database)
     postgres_server.drop_database(database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of a fresh, empty database, once of each kind that services run on."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'service.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    """Signs the tokens that a test calls its servers with."""
+    return Issuer(tmp_path / "keys")
 
 
 def _shared_server(state: Path) -> PostgresServer:
