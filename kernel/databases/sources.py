@@ -1,0 +1,123 @@
+"""Reading a customer's database or folder: one interface, whatever its kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pyarrow as pa
+
+from kernel.databases.endpoints import DatabaseKind, Endpoint
+from kernel.databases.types import DataType
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table or of a query's result; `native_type` is its type in the database's own words."""
+
+    name: str
+    type: DataType
+    native_type: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A reference to another table; the column lists are aligned."""
+
+    columns: tuple[str, ...]
+    referred_schema: str
+    referred_table: str
+    referred_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, view or file. `schema` is empty where the database has none."""
+
+    schema: str
+    name: str
+    view: bool = False
+    columns: tuple[Column, ...] = ()
+    primary_key: tuple[str, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = field(default=())
+
+
+class Source(ABC):
+    """An open database or folder, for reading only, by one thread at a time; only `cancel` may come from another.
+
+    Queries are single SELECTs that passed `kernel.databases.queries`, in the database's own dialect, without
+    parameters. What the database says against one is raised as `QueryInvalidError`; a query that takes longer than
+    the time limit ends as `QueryTimeoutError`, a cancelled one as `QueryCancelledError`, and a lost connection as
+    `SourceUnavailableError`.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def server(self) -> str:
+        """The product and version, such as `PostgreSQL 15.18`."""
+
+    def warnings(self) -> list[str]:
+        """What an administrator should know about this way in."""
+        return []
+
+    @abstractmethod
+    def tables(self, schema: str = "", *, after: tuple[str, str] = ("", ""), limit: int) -> list[Table]:
+        """The first tables, views or files by schema and name, behind the one named `after`; all schemas when empty."""
+
+    @abstractmethod
+    def describe(self, query: str) -> list[Column]:
+        """The columns that the query would return; the query does not run."""
+
+    @abstractmethod
+    def batches(
+        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The query's rows in flat memory, in batches of about `batch_rows`, at most `limit` rows.
+
+        Values come as the database has them, exactly: a type that Arrow lacks, and a decimal whose digits the type
+        does not bound, comes as strings, and so does a column of a batch that mixes types (SQLite) or holds an
+        infinite date. A column's type may therefore differ from batch to batch; whoever needs one type casts.
+        An empty result gives one batch without rows.
+        """
+
+    def rows(self, query: str, limit: int) -> list[tuple[Any, ...]]:
+        """The query's first rows, as Python values."""
+        found: list[tuple[Any, ...]] = []
+        for batch in self.batches(query, limit, limit=limit):
+            columns = [column.to_pylist() for column in batch.columns]
+            found.extend(zip(*columns, strict=True))
+        return found[:limit]
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Makes the running query end at once; from any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the session; whatever runs is cancelled."""
+
+
+def open_source(endpoint: Endpoint, *, time_limit: float | None = None) -> Source:
+    """Opens a database or folder for reading; `time_limit` in seconds holds for each query.
+
+    Fails with `SourceUnavailableError` when it cannot be opened.
+    """
+    match endpoint.kind:
+        case DatabaseKind.POSTGRESQL:
+            from kernel.databases.postgresql import PostgresqlSource
+
+            return PostgresqlSource(endpoint, time_limit)
+        case DatabaseKind.SQLITE:
+            from kernel.databases.sqlite import SqliteSource
+
+            return SqliteSource(endpoint, time_limit)
+        case DatabaseKind.FILES:
+            from kernel.databases.files import FilesSource
+
+            return FilesSource(endpoint, time_limit)
