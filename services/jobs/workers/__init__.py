@@ -1,0 +1,1 @@
+"""What works on runs, apart from any call."""

@@ -1,0 +1,44 @@
+"""What the tests of the jobs service share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kernel import migrations
+from kernel.db import Database
+from portolan.mapper.v1 import plan_pb2
+from services.jobs.domain import jobs
+from services.jobs.models import Job
+from services.jobs.servicers.messages import plan_row
+
+ORGANIZATION = "org-1"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """The service's own database with its own migrations, once on each system."""
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else str(request.getfixturevalue("postgres_url"))
+    database = Database(url, "jobs")
+    migrations.upgrade(database, "jobs")
+    yield database
+    database.close()
+
+
+def plan(reference: str = "DIM_CARRIER", *, parameters: tuple[str, ...] = ()) -> plan_pb2.LoadPlan:
+    """A plan that nobody runs."""
+    return plan_pb2.LoadPlan(
+        reference=reference,
+        version=3,
+        source_connection="files",
+        target_connection="warehouse",
+        parameters=parameters,
+        target=plan_pb2.TargetTable(schema="dw", name=reference.lower()),
+    )
+
+
+def make_job(database: Database, reference: str = "DIM_CARRIER", *, parameters: tuple[str, ...] = ()) -> Job:
+    """A job in the database."""
+    with database.transaction() as session:
+        return jobs.create(session, plan_row(ORGANIZATION, plan(reference, parameters=parameters)), "ada")
