@@ -1,0 +1,1 @@
+"""Who a caller is: organizations, users, sessions, signing keys, and which tokens are trusted no more."""

@@ -1,0 +1,1 @@
+"""The rules of signing in, of sessions and of their tokens."""
