@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 TEXTS = (
     "", "a", "A1", "DIM_X", "demo", "\0", "\n", "'", '"', ";", "--", "%s", ":a", "é", "\U0001f600", "\u202e",
-    "../..", "x" * 64, "x" * 5000, "SELECT 1 AS a", "SELECT a FROM (SELECT 1 AS a) q", "SELECT (", "1e999", "-1",
+    "../..", "x" * 64, "x" * 5000, "SELECT 1 AS a", "SELECT a FROM (SELECT 1 AS a) q", "SELECT (", "-1",
 )  # fmt: skip
 INTEGERS = (0, 1, -1, 2, 50, 1000, 1001, 65536, 2**31 - 1, -(2**31))
 LONGS = (*INTEGERS, 2**63 - 1, -(2**63))
