@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernel.contract import Method, methods
-from tests.e2e.conftest import Running
 from tests.messages import messages
+from tests.running import Running
 
 FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 ENDS_THE_SESSION = {"Logout"}

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from portolan.connections.v1 import connections_pb2, connections_pb2_grpc
 from portolan.jobs.v1 import jobs_pb2, jobs_pb2_grpc, runs_pb2, runs_pb2_grpc
 from portolan.mapper.v1 import mappings_pb2, mappings_pb2_grpc
-from tests.e2e.conftest import Running
+from tests.running import Running
 
 HARBOURS = "code,name,depth\nLIS,Lisboa,12.5\nGOA,Genova,15.0\nVCE,Venezia,\n"
 MAPPING = {
