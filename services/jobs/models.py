@@ -1,6 +1,7 @@
 """The tables of the jobs service, and how a run moves from state to state."""
 
 import datetime as dt
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -170,7 +171,7 @@ class Run(Base):
         return {name: getattr(self, f"rows_{name}") for name in COUNTS}
 
     @counts.setter
-    def counts(self, counts: dict[str, int]) -> None:
+    def counts(self, counts: Mapping[str, int]) -> None:
         for name in COUNTS:
             setattr(self, f"rows_{name}", counts.get(name, 0))
 

@@ -49,9 +49,9 @@ def lines(run_id: str, after: int, limit: int) -> sa.Select[LogLine]:
     return query.order_by(LogLine.sequence).limit(limit)
 
 
-def reject(session: orm.Session, rows: Iterable[Mapping[str, Any]]) -> None:
+def reject(session: orm.Session, run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
     """Keeps rejected rows of a run whose lease the caller holds in this transaction."""
-    if values := list(rows):
+    if values := [{"run_id": run.id, **row} for row in rows]:
         session.execute(sa.insert(RejectedRow), values)
 
 

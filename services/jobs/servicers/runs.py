@@ -11,7 +11,7 @@ from kernel.db import Database, now
 from kernel.resources import enum_name, page, to_message
 from portolan.jobs.v1 import runs_pb2 as pb
 from portolan.jobs.v1 import runs_pb2_grpc as rpc
-from services.jobs import domain
+from services.jobs.domain import logs, runs
 from services.jobs.models import RejectedRow, Run, State
 from services.jobs.servicers.messages import json_text, run_message
 from services.jobs.servicers.tails import Batch, Tails
@@ -33,12 +33,12 @@ class RunServicer(rpc.RunServiceServicer):
     def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.Run:
         """A run."""
         with self._database.read() as session:
-            return run_message(domain.runs.get(session, principal().organization_id, request.run_id))
+            return run_message(runs.get(session, principal().organization_id, request.run_id))
 
     def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """A page of runs, the newest first."""
         states = [State(enum_name(STATES, number)) for number in request.states]
-        query = domain.runs.runs(principal().organization_id, reference=request.reference, states=states)
+        query = runs.runs(principal().organization_id, reference=request.reference, states=states)
         with self._database.read() as session:
             rows, token = page(session, query, Run.id, request, descending=True)
             return pb.ListRunsResponse(runs=map(run_message, rows), next_page_token=token)
@@ -47,17 +47,15 @@ class RunServicer(rpc.RunServiceServicer):
         """The run, STOPPED or STOPPING."""
         who = principal()
         with self._database.transaction() as session:
-            return run_message(
-                domain.runs.stop(session, who.organization_id, request.run_id, who.user_id, now())
-            )
+            return run_message(runs.stop(session, who.organization_id, request.run_id, who.user_id, now()))
 
     def ListRejectedRows(
         self, request: pb.ListRejectedRowsRequest, context: Context
     ) -> pb.ListRejectedRowsResponse:
         """A page of a run's rejected rows."""
         with self._database.read() as session:
-            run = domain.runs.get(session, principal().organization_id, request.run_id)
-            rows, token = page(session, domain.logs.rejected(run), RejectedRow.sequence, request)
+            run = runs.get(session, principal().organization_id, request.run_id)
+            rows, token = page(session, logs.rejected(run), RejectedRow.sequence, request)
             rejected = (to_message(row, pb.RejectedRow) for row in rows)
             return pb.ListRejectedRowsResponse(rejected_rows=rejected, next_page_token=token)
 
