@@ -15,7 +15,7 @@ from cli.supervisor import Supervisor
 from kernel import clients
 from tests.servers import bearer
 
-USER, PASSWORD = "ada", "correct horse battery staple"
+USER, PASSWORD = "ada", "seven lighthouses, one grey sea"
 SERVICES = 4
 
 
