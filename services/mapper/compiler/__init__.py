@@ -1,0 +1,7 @@
+"""Turns a version of a mapping into the statements that load its table; needs no connection."""
+
+from services.mapper.compiler.names import NameRefusedError
+from services.mapper.compiler.plan import compile_plan
+from services.mapper.compiler.source import parameters
+
+__all__ = ["NameRefusedError", "compile_plan", "parameters"]
