@@ -10,7 +10,7 @@ def main() -> None:
     """Prints each figure as soon as it is known."""
     for name in sys.argv[1:] or NAMES:
         module = importlib.import_module(f"bench.{name}")
-        print(f"\n{name}: {module.__doc__.splitlines()[0]}", flush=True)
+        print(f"\n{name}: {str(module.__doc__).splitlines()[0]}", flush=True)
         for figure in module.measure():
             print(f"  {figure}", flush=True)
 
