@@ -27,15 +27,22 @@ CHANCE = random.Random()  # noqa: S311 - chance, not secrecy
 
 
 @asynccontextmanager
+async def serving(database: Database, issuer: Issuer, idle: float = 15) -> AsyncIterator[Any]:
+    """A stub of the run service."""
+    async with Changes(database) as changes:
+        tails = Tails(database, changes, idle=idle)
+        watch = asyncio.create_task(tails.watch())
+        async with serve(issuer, RunServicer(database, tails)) as address, connect(address) as channel:
+            yield RunServiceStub(channel)
+        watch.cancel()
+
+
+@asynccontextmanager
 async def served(database: Database, keys: Path, idle: float = 15) -> AsyncIterator[tuple[Any, Any]]:
-    """A stub of the run service, and the metadata to call it with."""
+    """A stub of the run service, and an administrator's metadata to call it with."""
     issuer = Issuer(keys)
-    async with (
-        Changes(database) as changes,
-        serve(issuer, RunServicer(database, Tails(database, changes, idle=idle))) as address,
-        connect(address) as channel,
-    ):
-        yield RunServiceStub(channel), bearer(issuer.token())
+    async with serving(database, issuer, idle) as stub:
+        yield stub, bearer(issuer.token())
 
 
 def running(database: Database) -> Run:
@@ -187,12 +194,7 @@ async def test_stopping_a_run_needs_the_permission_to_run(database: Database, tm
     make_job(database)
     run = queue(database)
     issuer = Issuer(tmp_path / "keys")
-    async with (
-        Changes(database) as changes,
-        serve(issuer, RunServicer(database, Tails(database, changes))) as address,
-        connect(address) as channel,
-    ):
-        stub: Any = RunServiceStub(channel)
+    async with serving(database, issuer) as stub:
         request = pb.StopRunRequest(run_id=run.id)
         viewer = await refusal(stub.StopRun(request, metadata=bearer(issuer.token("viewer"))))
         assert viewer.reason == "PERMISSION_MISSING"
