@@ -15,7 +15,7 @@ from kernel.errors import OverloadedError
 from services.auth.errors import PasswordWeakError
 
 MIN_LENGTH = 15
-MIN_OWN_CHARACTERS = 6
+MIN_OWN_CHARACTERS = 8
 MIN_DISTINCT_CHARACTERS = 5
 RETRY_SECONDS = 1.0
 
