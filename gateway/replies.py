@@ -72,7 +72,11 @@ REPLIES = (
 )
 
 _TYPE = "request.headers['content-type']"
-_IN_GRPC = f"'content-type' in request.headers && {_TYPE}.startsWith('application/grpc')"
+# The transcoder turns a REST request into a gRPC one, and leaves its path in a header.
+_IN_GRPC = (
+    f"'content-type' in request.headers && {_TYPE}.startsWith('application/grpc')"
+    " && !('x-envoy-original-path' in request.headers)"
+)
 _FILTERS = "type.googleapis.com/envoy.extensions.access_loggers.filters"
 
 
