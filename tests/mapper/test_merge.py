@@ -23,14 +23,13 @@ def customers(**changes: Any) -> Definition:
     )
 
 
-def names(warehouse: Warehouse, plan: Any) -> str:
+def names(plan: Any) -> str:
     return f'"{plan.target.schema}"."{plan.target.name}"' if plan.target.schema else f'"{plan.target.name}"'
 
 
 def history(warehouse: Warehouse, plan: Any) -> list[tuple[Any, ...]]:
-    rows = warehouse.rows(
-        f"SELECT id, name, city, current_flag, from_time, to_time FROM {names(warehouse, plan)} ORDER BY id, from_time"
-    )
+    columns = "id, name, city, current_flag, from_time, to_time"
+    rows = warehouse.rows(f"SELECT {columns} FROM {names(plan)} ORDER BY id, from_time")
     return [(*row[:4], str(row[4])[:10], str(row[5])[:10]) for row in rows]
 
 
@@ -109,9 +108,7 @@ def test_other_tables_are_overwritten(warehouse: Warehouse, table_type: TableTyp
     warehouse.load(plan)
     fill(warehouse, (1, "Ann", "Bonn"), (2, "Bob", "Rome"), (3, "Cid", "Kiel"))
     assert warehouse.load(plan, MOMENT + DAY) == Counts(inserted=1, updated=1)
-    rows = warehouse.rows(
-        f"SELECT id, city, create_time, update_time FROM {names(warehouse, plan)} ORDER BY id"
-    )
+    rows = warehouse.rows(f"SELECT id, city, create_time, update_time FROM {names(plan)} ORDER BY id")
     assert [(*row[:2], str(row[2])[8:10], str(row[3])[8:10]) for row in rows] == [
         (1, "Bonn", "01", "02"),
         (2, "Rome", "01", "01"),
@@ -147,7 +144,7 @@ def test_two_current_rows_of_a_key_cannot_be(warehouse: Warehouse) -> None:
     values = f"1, 'Ann', 'Oslo', 'Y', {moments}, {moments}"
     columns = "id, name, city, current_flag, from_time, to_time, create_time, update_time"
     with pytest.raises((psycopg.errors.UniqueViolation, sqlite3.IntegrityError)):
-        warehouse.do(f"INSERT INTO {names(warehouse, plan)} ({columns}) VALUES ({values})")
+        warehouse.do(f"INSERT INTO {names(plan)} ({columns}) VALUES ({values})")
 
 
 def test_a_value_that_does_not_fit_fails_the_fill(warehouse: Warehouse) -> None:

@@ -31,10 +31,10 @@ class Dialect:
         return quoted(name.lower(), self.max_name_bytes)
 
     def written(self, name: str) -> quoted_name:
-        """A result column's name as a user writes it: folded, unless it is quoted or is no plain word."""
+        """A result column's name as a user writes it: lower case, unless it is quoted or is no plain word."""
         if len(name) > 1 and name[0] == name[-1] == '"':
             return quoted(name[1:-1].replace('""', '"'), self.max_name_bytes)
-        return self.fold(name) if PLAIN.fullmatch(name) else quoted(name, self.max_name_bytes)
+        return quoted(name.lower() if PLAIN.fullmatch(name) else name, self.max_name_bytes)
 
     def sql(self, element: CompilerElement) -> str:
         """The statement's text, with all values in it."""

@@ -10,7 +10,7 @@ number. The stage is a STRICT table with a check for each column. The target is 
 types tell readers what a column holds; each keeps what the stage checked as it is.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
@@ -90,7 +90,7 @@ class Sqlite(Dialect):
             case Kind.DECIMAL:
                 return column.between(1 - 10**of.precision, 10**of.precision - 1)
             case Kind.DATE:
-                return column.is_(sa.func.date(column))
+                return column.is_(_recomputed("date", column, " 00:00"))
             case Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
                 return _is_moment(column)
             case _:
@@ -148,7 +148,7 @@ def _is_decimal(column: Expression, of: DataType) -> Expression:
     zero = "0" + point + "0" * of.scale
     rules = [
         _not_glob(column, "*[^0-9.-]*"),
-        _not_glob(sa.func.substr(column, 2), "*-*"),
+        _not_glob(column, "?*-*"),
         _glob(column, f"*[0-9]{point}{'[0-9]' * of.scale}"),
         sa.func.length(column) - sa.func.length(sa.func.replace(column, ".", "")) == len(point),
         sa.or_(_glob(unsigned, "0.*" if point else "0"), _not_glob(unsigned, "0*")),
@@ -168,7 +168,12 @@ def _decimal(value: Expression, scale: int) -> Expression:
     point = sa.func.instr(value, ".")
     bare = sa.func.rtrim(value, "0")
     kind = sa.func.typeof(value)
-    numeric = sa.and_(_not_glob(value, "*[^0-9.-]*"), sa.func.length(value) <= EXACT_DIGITS)
+    numeric = sa.and_(
+        _not_glob(value, "*[^0-9.-]*"),
+        _not_glob(value, "*.*.*"),
+        _not_glob(value, "?*-*"),
+        sa.func.length(value) <= EXACT_DIGITS,
+    )
     return sa.case(
         (kind == "real", rounded),
         (sa.and_(kind.in_(["integer", "text"]), point == 0), value.concat(tail) if tail else value),
@@ -181,10 +186,18 @@ def _decimal(value: Expression, scale: int) -> Expression:
     )
 
 
+def _recomputed(function: str, value: Expression, rest: str) -> Expression:
+    """A date or time as SQLite computes it, which is another one for a day that the month lacks.
+
+    With `rest` behind it, `now`, whose time changes, is no time at all.
+    """
+    return cast("Expression", getattr(sa.func, function)(value.concat(rest), "+0 days"))
+
+
 def _is_moment(column: Expression) -> Expression:
     seconds = sa.func.substr(column, 1, SECOND_LENGTH)
     return sa.and_(
-        seconds.is_(sa.func.datetime(seconds)),
+        seconds.is_(_recomputed("datetime", seconds, ".0")),
         _glob(sa.func.substr(column, SECOND_LENGTH + 1), "." + "[0-9]" * 6),
     )
 
