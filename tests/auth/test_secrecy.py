@@ -1,5 +1,6 @@
 """What the service writes and answers: its events, and never a secret."""
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -17,19 +18,19 @@ WRONG = "wrong canary f6g7h8i9j0"
 
 
 @pytest.fixture
-def everything_is_logged(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:  # noqa: ARG001 - it comes first
-    """The service's own log at its most talkative, where `capsys` catches it."""
+def log() -> Iterator[io.StringIO]:
+    """All that is logged, at its most talkative."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, text = root.handlers, root.level, io.StringIO()
     logs.configure("auth", "debug")
-    yield
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(text)
+    yield text
     root.handlers, root.level = handlers, level
 
 
-@pytest.mark.usefixtures("everything_is_logged")
-async def test_events_are_logged_and_secrets_are_not(
-    auth: Running, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_events_are_logged_and_secrets_are_not(auth: Running, log: io.StringIO) -> None:
     code = auth.code.strip()
     pair = await auth.bootstrap(password=CANARY)
     await refusal(auth.bootstrap(code=code))
@@ -42,7 +43,7 @@ async def test_events_are_logged_and_secrets_are_not(
     await refusal(auth.refresh(again.refresh_token))
     await refusal(auth.me(pair.access_token[:-4]))
     await auth.stub.Logout(pb.LogoutRequest(), metadata=bearer(pair.access_token))
-    text = capsys.readouterr().err
+    text = log.getvalue()
     pairs = (pair, again, first, second)
     tokens = [token for pair in pairs for token in (pair.access_token, pair.refresh_token)]
     for secret in (CANARY, WRONG, code, *tokens, *(token.rpartition(".")[2] for token in tokens)):
