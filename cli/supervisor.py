@@ -172,6 +172,8 @@ class _Keeper(threading.Thread):
             return
         if level in {"warning", "error", "critical"}:
             self.last_words = event
+        # While programs start they miss each other, and warn of it.
+        if level in {"error", "critical"} or (level == "warning" and self.was_healthy):
             self._report(f"{self.program.name}: {event}")
 
 

@@ -82,9 +82,10 @@ def test_a_program_that_is_never_healthy_fails_the_start(tmp_path: Path) -> None
 
 def test_warnings_are_reported_and_all_lines_are_kept(tmp_path: Path) -> None:
     lines = ['{"event": "quiet", "level": "info"}', '{"event": "look here", "level": "warning"}', "no JSON"]
-    code = f"import time\nfor line in {lines!r}: print(line, flush=True)\ntime.sleep(600)"
+    code = f"import time\ntime.sleep(1)\nfor line in {lines!r}: print(line, flush=True)\ntime.sleep(600)"
     reports: list[str] = []
-    with Supervisor([program("one", code)], tmp_path, reports.append):
+    with Supervisor([program("one", code)], tmp_path, reports.append) as supervisor:
+        supervisor.wait_healthy(10)
         until(lambda: "no JSON" in text(tmp_path, "one"))
         until(lambda: bool(reports))
     assert reports == ["one: look here"]
