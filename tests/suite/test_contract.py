@@ -22,6 +22,7 @@ FILES = [file for file in contract.descriptor_set().file if file.package.startsw
 DOMAINS = sorted({method.domain for method in contract.methods()})
 VERBS = {"read", "run", "write", "manage"}
 GIVEN_BY_THE_GATEWAY = {"REQUEST_REFUSED"}
+FIELD_BEHAVIOR: Any = field_behavior_pb2.field_behavior
 # Numbers of fields in descriptor.proto, which the paths of comments are made of.
 MESSAGES, ENUMS, SERVICES, EXTENSIONS = 4, 5, 6, 7
 FIELDS, NESTED_MESSAGES, NESTED_ENUMS = 2, 3, 4
@@ -176,9 +177,7 @@ def _secrets(name: str, seen: tuple[str, ...]) -> Iterator[str]:
     if name in seen:
         return
     for field in _message(name).field:
-        input_only = (
-            field_behavior_pb2.INPUT_ONLY in field.options.Extensions[field_behavior_pb2.field_behavior]
-        )
+        input_only = field_behavior_pb2.INPUT_ONLY in field.options.Extensions[FIELD_BEHAVIOR]
         if field.options.Extensions[options_pb2.secret] and not input_only:
             yield f"{name}.{field.name}"
         if field.type_name:
