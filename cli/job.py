@@ -51,7 +51,7 @@ def list_(session: Session) -> None:
                     job.mapping_version,
                     job.target,
                     show.state(runs.state_of(job.latest_run)),
-                    show.moment(job.latest_run.end_time),
+                    show.recent(job.latest_run.end_time),
                     show.elapsed(job.latest_run.start_time, job.latest_run.end_time),
                 )
                 for job in found.jobs

@@ -66,15 +66,14 @@ def list_(
     session.show(
         found,
         show.table(
-            ["RUN", "JOB", "STATE", "STARTED", "#TIME", "#READ"],
+            ["RUN", "JOB", "STATE", "STARTED", "#TIME"],
             [
                 (
                     row.id,
                     row.reference,
                     show.state(state_of(row)),
-                    show.moment(row.start_time),
+                    show.recent(row.start_time),
                     show.elapsed(row.start_time, row.end_time),
-                    row.rows.source,
                 )
                 for row in found.runs
             ],
@@ -260,14 +259,13 @@ def drawn(run: Run) -> RenderableType:
 def rejected_table(rows: Iterable[RejectedRow]) -> RenderableType:
     """Rejected rows with their keys and reasons."""
     return show.table(
-        ["KEY", "COLUMN", "VALUE", "REASON", "WHY"],
+        ["KEY", "COLUMN", "VALUE", "WHY"],
         [
             (
                 ", ".join(f"{name}={value}" for name, value in sorted(row.key.items())) or "(none)",
                 row.column,
                 row.value,
-                row.reason,
-                row.message,
+                f"{row.message} ({row.reason})",
             )
             for row in rows
         ],

@@ -7,7 +7,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -32,9 +31,9 @@ def as_json(message: Message) -> str:
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Rows that fit the terminal's width. A column whose name begins with `#` holds numbers."""
-    drawn = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, header_style="bold")
+    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         if column.startswith("#"):
             drawn.add_column(column[1:], justify="right", no_wrap=True)
@@ -66,6 +65,14 @@ def moment(time: Timestamp) -> str:
     if not time.seconds:
         return ""
     return f"{time.ToDatetime(UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def recent(time: Timestamp) -> str:
+    """A time as a list shows it: of today the hour, of other days the day; empty when not set."""
+    if not time.seconds:
+        return ""
+    local = time.ToDatetime(UTC).astimezone()
+    return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d}"
 
 
 def elapsed(start: Timestamp, end: Timestamp) -> str:

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import os
-import re
 import sqlite3
 import stat
 import subprocess
@@ -60,9 +59,8 @@ def test_the_demonstration_loads_sqlite_and_can_be_repeated(tmp_path: Path) -> N
 
 
 def test_the_demonstration_loads_postgresql(tmp_path: Path, postgres_url: str) -> None:
-    url = re.sub(r"^postgresql\+\w+:", "postgresql:", postgres_url)
-    demo(tmp_path, "--postgres", url)
-    with psycopg.connect(url) as warehouse:
+    demo(tmp_path, "--postgres", postgres_url)
+    with psycopg.connect(postgres_url) as warehouse:
         _check(warehouse.execute(f"SELECT {COLUMNS} FROM portolan_demo.fct_flight"), tmp_path)
         _check_history(lambda query: warehouse.execute(query).fetchall(), "portolan_demo.")
 
