@@ -183,14 +183,14 @@ def validate(
     session: Session, references: Annotated[list[str], typer.Argument(help="The mappings.")]
 ) -> None:
     """Checks mappings against every rule and the live source; ends with 1 when there are faults."""
-    found: list[tuple[str, ValidateMappingResponse]] = []
+    found: dict[str, ValidateMappingResponse] = {}
     for reference in references:
         with session.busy(f"Validating {reference}"):
             request = ValidateMappingRequest(reference=reference)
-            found.append((reference, session.client.mappings.ValidateMapping(request)))
-    for reference, result in found:
-        session.show(result, *validation(reference, result))
-    if any(result.faults for _reference, result in found):
+            found[reference] = session.client.mappings.ValidateMapping(request)
+    drawn = (part for reference, result in found.items() for part in validation(reference, result))
+    session.show_each(found, *drawn)
+    if any(result.faults for result in found.values()):
         raise typer.Exit(REFUSED)
 
 
@@ -199,9 +199,13 @@ def activate(
     session: Session, references: Annotated[list[str], typer.Argument(help="The mappings.")]
 ) -> None:
     """Makes the latest version of mappings the active one, from which jobs are created."""
+    active: dict[str, Mapping] = {}
     for reference in references:
-        mapping = session.client.mappings.ActivateMapping(ActivateMappingRequest(reference=reference))
-        session.show(mapping, f"{reference} is active in version {mapping.active_version}.")
+        request = ActivateMappingRequest(reference=reference)
+        active[reference] = session.client.mappings.ActivateMapping(request)
+    session.show_each(
+        active, *(f"{name} is active in version {found.active_version}." for name, found in active.items())
+    )
 
 
 @command(app, "deactivate")

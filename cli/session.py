@@ -3,7 +3,7 @@
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Concatenate, ParamSpec
 
@@ -35,6 +35,15 @@ class Session:
         """Prints an answer: the message as JSON where asked for, otherwise what is drawn of it."""
         if self.json:
             typer.echo(show.as_json(message))
+            return
+        for part in drawn:
+            show.out.print(part)
+
+    def show_each(self, messages: Mapping[str, Message], *drawn: RenderableType) -> None:
+        """Prints the answers of several calls: as JSON, one object that has each under its name."""
+        if self.json:
+            documents = {name: json.loads(show.as_json(message)) for name, message in messages.items()}
+            typer.echo(json.dumps(documents, indent=2, ensure_ascii=False))
             return
         for part in drawn:
             show.out.print(part)

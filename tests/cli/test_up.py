@@ -76,9 +76,8 @@ def test_a_killed_service_comes_back_and_a_killed_supervisor_takes_all_with_it(t
         while httpx.get(f"{ready['url']}/api/health").status_code != 200:
             assert time.monotonic() < end, "the mapper did not come back"
             time.sleep(0.1)
-        children = {
-            str(child.pid): child.pid for child in psutil.Process(process.pid).children(recursive=True)
-        }
+        family = psutil.Process(process.pid).children(recursive=True)
+        children = {str(child.pid): child.pid for child in family}
         process.kill()
         process.wait()
         assert gone(children)
