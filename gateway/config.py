@@ -122,6 +122,12 @@ def _listener(api: Api, settings: GatewaySettings, files: Files) -> Json:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "always_set_request_id_in_response": True,
         "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{_EXTENSIONS}.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,  # which changes a digit of a client's id
+            }
+        },
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": 8,  # what gRPC servers take
         "request_headers_timeout": "10s",

@@ -18,19 +18,27 @@ local function shown(name)
   return (gsub(sub(name, 1, MAX_NAME), '[^%w_.@$%[%]-]', "?"))
 end
 
-local function violation(field, description)
-  return '{"field":"' .. field .. '","description":"' .. description .. '"}'
-end
-
-local function refuse(handle, status, code, message, violations, allow)
+local function refuse(handle, status, code, message, allow, violations)
   local details = '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"REQUEST_REFUSED",'
     .. '"domain":"portolan.common.v1","metadata":{}}'
   if violations then
+    local listed = {}
+    for index, violation in ipairs(violations) do
+      listed[index] = '{"field":"' .. violation.field .. '","description":"' .. violation.description .. '"}'
+    end
     details = details .. ',{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":['
-      .. table.concat(violations, ",") .. "]}"
+      .. table.concat(listed, ",") .. "]}"
   end
   local headers = { [":status"] = status, ["content-type"] = "application/json", ["allow"] = allow }
   handle:respond(headers, '{"code":' .. code .. ',"message":"' .. message .. '","details":[' .. details .. "]}")
+end
+
+local function refuse_fields(handle, violations)
+  local message = violations[1].field .. ": " .. violations[1].description
+  if violations[2] then
+    message = message .. ", and " .. #violations - 1 .. " more"
+  end
+  refuse(handle, "400", 3, message, nil, violations)
 end
 
 -- JSON --------------------------------------------------------------------------------------------------------------
@@ -55,7 +63,7 @@ local function report(description)
       path = path .. (path == "" and "" or ".") .. step
     end
   end
-  violations[#violations + 1] = violation(shown(path), description)
+  violations[#violations + 1] = { field = shown(path), description = description }
 end
 
 local function next_byte()
@@ -283,7 +291,7 @@ local function check_query(query, rule)
     end
     seen[key] = true
     if problem and #wrong < MAX_VIOLATIONS then
-      wrong[#wrong + 1] = violation(shown(key), problem)
+      wrong[#wrong + 1] = { field = shown(key), description = problem }
     end
   end
   return wrong
@@ -298,7 +306,7 @@ function envoy_on_request(handle)
   local rule, allow = find_rule(path, headers:get(":method"))
   if not rule then
     if allow then
-      return refuse(handle, "405", 12, "this path is served for " .. allow .. " only", nil, allow)
+      return refuse(handle, "405", 12, "this path is served for " .. allow .. " only", allow)
     end
     return refuse(handle, "404", 5, "nothing is served at this path")
   end
@@ -308,7 +316,7 @@ function envoy_on_request(handle)
   if query ~= "" then
     local wrong = check_query(query, rule)
     if wrong[1] then
-      return refuse(handle, "400", 3, "the query has parameters that this path does not take", wrong)
+      return refuse_fields(handle, wrong)
     end
   end
   if rule.raw then
@@ -325,6 +333,6 @@ function envoy_on_request(handle)
   if problem then
     return refuse(handle, "400", 3, problem)
   elseif wrong[1] then
-    return refuse(handle, "400", 3, "the body has fields that this path does not take", wrong)
+    return refuse_fields(handle, wrong)
   end
 end

@@ -15,9 +15,9 @@ Json = dict[str, Any]
 DESCRIPTION = """\
 Portolan maps data sources to a warehouse, loads it, and proves what it did.
 
-Names are in snake_case. Fields and parameters that a path does not take are refused. Whatever is refused comes
-as a `Status`, with a stable `reason` in its `ErrorInfo` and each field at fault in its `BadRequest`. Integers of
-64 bits are strings in answers; requests may give them as numbers, too."""
+Names are in snake_case. Fields and parameters that a path does not take are refused. A refusal is a `Status`
+with a stable `reason` in its `ErrorInfo` and each field at fault in its `BadRequest`. Integers of 64 bits are
+strings in answers; requests may give them as numbers, too."""
 REASON_ENUM = "ErrorReason"
 REASON_PREFIX = "ERROR_REASON_"
 

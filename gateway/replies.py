@@ -51,8 +51,15 @@ REPLIES = (
     ),
     Reply("response.code == 404", 404, code_pb2.NOT_FOUND, "nothing is served at this path"),
     Reply("response.code == 408", 408, code_pb2.DEADLINE_EXCEEDED, "the request took too long to arrive"),
-    Reply("response.code == 413", 413, code_pb2.INVALID_ARGUMENT, "the body is larger than taken here"),
-    Reply("response.code == 431", 431, code_pb2.INVALID_ARGUMENT, "the headers are larger than taken here"),
+    Reply(
+        "response.code == 413", 413, code_pb2.INVALID_ARGUMENT, "the body is larger than the gateway takes"
+    ),
+    Reply(
+        "response.code == 431",
+        431,
+        code_pb2.INVALID_ARGUMENT,
+        "the headers are larger than the gateway takes",
+    ),
     Reply(
         "response.code == 429",
         429,

@@ -34,6 +34,11 @@ class Gateway:
         """The root of all paths."""
         return f"http://{self.address}"
 
+    def async_client(self) -> httpx.AsyncClient:
+        """An administrator's client for tests that run on a loop."""
+        headers = {"authorization": f"Bearer {self.issuer.token()}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+
     def client(self, token: str | None = None, **headers: str) -> httpx.Client:
         """A client with an administrator's token, or another one; an empty one is not sent."""
         token = self.issuer.token() if token is None else token
@@ -50,14 +55,14 @@ async def running(directory: Path, **settings: Any) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(serve(issuer, *servicers))
         addresses = {f"{name}_address": address for name in ("auth", "connections", "mapper", "jobs")}
-        all_settings = GatewaySettings(
-            data_dir=directory,
-            listen=f"127.0.0.1:{free_port()}",
-            sign_ins_per_minute=1_000,
-            envoy_threads=1,
-            cors_origins=(ORIGIN,),
-            **{**addresses, **settings},
-        )
+        defaults = {
+            "data_dir": directory,
+            "listen": f"127.0.0.1:{free_port()}",
+            "sign_ins_per_minute": 1_000,
+            "envoy_threads": 1,
+            "cors_origins": (ORIGIN,),
+        }
+        all_settings = GatewaySettings(**{**defaults, **addresses, **settings})
         await stack.enter_async_context(Envoy(load(), all_settings))
         yield Gateway(str(all_settings.listen), issuer, all_settings)
 

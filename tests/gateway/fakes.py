@@ -19,7 +19,7 @@ from tests.servers import Issuer
 
 CHUNK = 512 * 1024
 REFUSALS: dict[str, type[errors.RefusedError]] = {
-    kind.__name__: kind for kind in errors.RefusedError.__subclasses__()
+    kind.__name__: kind for kind in errors.RefusedError.__subclasses__() if kind.__module__ == errors.__name__
 }
 
 
@@ -29,25 +29,25 @@ class FakeAuth(auth_pb2_grpc.AuthServiceServicer):
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
 
-    def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Any) -> httpbody_pb2.HttpBody:  # noqa: ARG002
+    def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Any) -> httpbody_pb2.HttpBody:
         """The issuer's public key."""
         return httpbody_pb2.HttpBody(content_type="application/json", data=asyncio.run(self.issuer.jwks()))
 
-    def Login(self, request: auth_pb2.LoginRequest, context: Any) -> auth_pb2.TokenPair:  # noqa: ARG002
+    def Login(self, request: auth_pb2.LoginRequest, context: Any) -> auth_pb2.TokenPair:
         """A token for everybody, except for `stranger`."""
         if request.user == "stranger":
             raise errors.UnauthenticatedError("no such user")
         return auth_pb2.TokenPair(access_token=self.issuer.token(user=request.user))
 
-    def Refresh(self, request: auth_pb2.RefreshRequest, context: Any) -> auth_pb2.TokenPair:  # noqa: ARG002
+    def Refresh(self, request: auth_pb2.RefreshRequest, context: Any) -> auth_pb2.TokenPair:
         """A token for everybody."""
         return auth_pb2.TokenPair(access_token=self.issuer.token())
 
-    def Logout(self, request: auth_pb2.LogoutRequest, context: Any) -> empty_pb2.Empty:  # noqa: ARG002
+    def Logout(self, request: auth_pb2.LogoutRequest, context: Any) -> empty_pb2.Empty:
         """Nothing."""
         return empty_pb2.Empty()
 
-    def GetMe(self, request: auth_pb2.GetMeRequest, context: Any) -> auth_pb2.Me:  # noqa: ARG002
+    def GetMe(self, request: auth_pb2.GetMeRequest, context: Any) -> auth_pb2.Me:
         """The metadata that arrived, as JSON in `user_name`."""
         sent = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         return auth_pb2.Me(user_id="ada", user_name=json.dumps({**sent, "left": context.time_remaining()}))
@@ -59,7 +59,7 @@ class FakeConnections(connections_pb2_grpc.ConnectionServiceServicer):
     def CreateConnection(
         self,
         request: connections_pb2.CreateConnectionRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> connections_pb2.Connection:
         """The connection that was sent."""
         return request.connection
@@ -67,7 +67,7 @@ class FakeConnections(connections_pb2_grpc.ConnectionServiceServicer):
     def GetConnection(
         self,
         request: connections_pb2.GetConnectionRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> connections_pb2.Connection:
         """A connection of this name; the name of a refusal gets that."""
         if request.name in REFUSALS:
@@ -79,7 +79,7 @@ class FakeConnections(connections_pb2_grpc.ConnectionServiceServicer):
     def UpdateConnection(
         self,
         request: connections_pb2.UpdateConnectionRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> connections_pb2.Connection:
         """The connection that was sent, and whom the request meant in its description."""
         mask = ",".join(request.update_mask.paths)
@@ -90,7 +90,7 @@ class FakeConnections(connections_pb2_grpc.ConnectionServiceServicer):
     def PreviewRows(
         self,
         request: connections_pb2.PreviewRowsRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> connections_pb2.PreviewRowsResponse:
         """One row: the connection, the query and the parameters."""
         row = struct_pb2.ListValue()
@@ -104,7 +104,7 @@ class FakeMappings(mappings_pb2_grpc.MappingServiceServicer):
     def CreateMapping(
         self,
         request: mappings_pb2.CreateMappingRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> mappings_pb2.Mapping:
         """The mapping that was sent."""
         return request.mapping
@@ -112,7 +112,7 @@ class FakeMappings(mappings_pb2_grpc.MappingServiceServicer):
     def ListMappings(
         self,
         request: mappings_pb2.ListMappingsRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> mappings_pb2.ListMappingsResponse:
         """As many mappings of the searched description as a page holds."""
         found = [
@@ -124,7 +124,7 @@ class FakeMappings(mappings_pb2_grpc.MappingServiceServicer):
     async def ImportMappings(
         self,
         request_iterator: AsyncIterator[mappings_pb2.ImportMappingsRequest],
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> mappings_pb2.ImportMappingsResponse:
         """The hash, size, pieces and content type of the file that was sent."""
         digest, size, pieces, kind, only = hashlib.sha256(), 0, 0, "", False
@@ -156,7 +156,7 @@ class FakeMappings(mappings_pb2_grpc.MappingServiceServicer):
 class FakeJobs(jobs_pb2_grpc.JobServiceServicer):
     """Runs any job."""
 
-    def RunJob(self, request: jobs_pb2.RunJobRequest, context: Any) -> runs_pb2.Run:  # noqa: ARG002
+    def RunJob(self, request: jobs_pb2.RunJobRequest, context: Any) -> runs_pb2.Run:
         """A run with the parameters that were sent."""
         return runs_pb2.Run(id="1", reference=request.reference, parameters=request.parameters)
 
@@ -164,7 +164,7 @@ class FakeJobs(jobs_pb2_grpc.JobServiceServicer):
 class FakeRuns(runs_pb2_grpc.RunServiceServicer):
     """Runs whose id says how they behave."""
 
-    def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.Run:  # noqa: ARG002
+    def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.Run:
         """A run; `slow-0.5` is returned after half a second."""
         if request.run_id.startswith("slow-"):
             time.sleep(float(request.run_id.removeprefix("slow-")))
@@ -173,7 +173,7 @@ class FakeRuns(runs_pb2_grpc.RunServiceServicer):
     async def TailRunLogs(
         self,
         request: runs_pb2.TailRunLogsRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> AsyncIterator[runs_pb2.TailRunLogsResponse]:
         """Three lines, 0.2 s apart."""
         for sequence in range(request.after_sequence + 1, request.after_sequence + 4):
