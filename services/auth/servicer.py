@@ -80,9 +80,9 @@ class AuthServicer(rpc.AuthServiceServicer):
             with self.database.read() as session:
                 attempt = logins.attempt(session, request.user, event.source)
             event.user = attempt.user_id
-            matches = self.passwords.match(attempt.password_hash, request.password)
+            proof = self.passwords.match(attempt.password_hash, request.password)
             with self.database.transaction() as session:
-                grant = logins.settle(session, attempt, matches=matches)
+                grant = logins.settle(session, attempt, proof)
             if grant is None:
                 raise CredentialsRefusedError("user and password do not match")
             return self._pair(event.granted(grant))

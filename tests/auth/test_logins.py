@@ -107,6 +107,16 @@ async def test_many_sources_get_a_hundred_guesses_and_the_owner_does_not_notice(
     await ada.login()
 
 
+async def test_a_sign_in_renews_a_hash_that_is_cheaper_than_it_should_be(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, None)) as first:
+        await first.bootstrap()
+    async with running(settings_in(tmp_path, None, password_time_cost=2)) as second:
+        await second.login()
+        with second.database.read() as session:
+            assert "m=8,t=2,p=1" in session.scalars(sa.select(User.password_hash)).one()
+        await second.login()
+
+
 async def test_counters_survive_a_restart(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, None)
     async with running(settings) as first:

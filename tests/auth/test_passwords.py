@@ -51,10 +51,18 @@ def test_a_password_of_ones_own_is_taken(password: str) -> None:
 @given(st.text(max_size=128), st.text(max_size=128))
 def test_a_hash_matches_its_password_alone(password: str, other: str) -> None:
     password_hash = CHEAP.hash(password)
-    assert CHEAP.match(password_hash, password)
-    assert CHEAP.match(password_hash, other) == (password == other)
+    assert CHEAP.match(password_hash, password) == password_hash
+    assert CHEAP.match(password_hash, other) == (password_hash if password == other else None)
 
 
 def test_nobodys_password_never_matches() -> None:
-    assert not CHEAP.match(None, "")
-    assert not CHEAP.match("not a hash", "")
+    assert CHEAP.match(None, "") is None
+    assert CHEAP.match("not a hash", "") is None
+
+
+def test_a_match_renews_a_hash_of_other_parameters() -> None:
+    dearer = Passwords(time_cost=2, memory=16, checks=1, queue=0)
+    renewed = dearer.match(CHEAP.hash("the same"), "the same")
+    assert renewed is not None
+    assert "m=16,t=2,p=1" in renewed
+    assert dearer.match(renewed, "the same") == renewed

@@ -152,6 +152,12 @@ async def test_revocations_resume_after_a_cursor_in_their_order(auth: Running) -
     assert dt.timedelta(minutes=5) < left < dt.timedelta(minutes=6)
 
 
+async def test_a_cursor_of_another_database_begins_anew(auth: Running) -> None:
+    pair = await auth.bootstrap()
+    await auth.stub.Logout(pb.LogoutRequest(), metadata=bearer(pair.access_token))
+    assert [item.cursor async for item in _revocations(auth, after=2**63 - 1, count=1)] == [1]
+
+
 async def test_revocations_are_for_services_alone(auth: Running) -> None:
     pair = await auth.bootstrap()
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(), metadata=bearer(pair.access_token))

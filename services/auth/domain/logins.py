@@ -56,9 +56,10 @@ def attempt(session: orm.Session, name: str, source: str) -> Attempt:
     return Attempt(account, source, user.id, user.password_hash)
 
 
-def settle(session: orm.Session, attempted: Attempt, *, matches: bool) -> sessions.Grant | None:
-    """A new session when the password matches; None when not, for the caller to commit and to refuse.
+def settle(session: orm.Session, attempted: Attempt, proof: str | None) -> sessions.Grant | None:
+    """A new session for a proof, which is the hash to keep of a password that matched.
 
+    Without one None, for the caller to commit and to refuse; likewise when the user has changed meanwhile.
     Attempts at one account are settled one after another, and what was guessed beyond the limit meanwhile is
     not told: many guesses at once learn no more than one after another.
     """
@@ -67,8 +68,10 @@ def settle(session: orm.Session, attempted: Attempt, *, matches: bool) -> sessio
     here = _locked(session, attempted.account, attempted.source)
     _check(every, here)
     moment = now()
-    user = session.get(User, attempted.user_id) if matches else None
-    if user is not None and user.state == "ACTIVE" and user.password_hash == attempted.password_hash:
+    unchanged = sa.select(User).where(User.id == attempted.user_id, User.state == "ACTIVE")
+    unchanged = unchanged.where(User.password_hash == attempted.password_hash)
+    if proof and (user := session.scalar(unchanged.with_for_update())):
+        user.password_hash = proof
         here.failures, here.retry_time, here.known, here.expire_time = 0, None, True, moment + KNOWN_FOR
         return sessions.begin(session, user)
     every.failures += 1

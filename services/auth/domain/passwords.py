@@ -38,14 +38,19 @@ class Passwords:
         with self._turn():
             return self._hasher.hash(password)
 
-    def match(self, password_hash: str | None, password: str) -> bool:
-        """Whether a hash is that of a password. None, for nobody's, takes as long and never matches."""
+    def match(self, password_hash: str | None, password: str) -> str | None:
+        """The hash to keep of a password that matches one: the same, or a new one with today's parameters.
+
+        None where it does not match. A missing hash, for nobody's, takes as long and never matches.
+        """
         with self._turn():
             try:
                 self._hasher.verify(password_hash or self._nobodys_hash, password)
             except (VerificationError, InvalidHashError):
-                return False
-        return password_hash is not None
+                return None
+            if password_hash is not None and self._hasher.check_needs_rehash(password_hash):
+                return self._hasher.hash(password)
+        return password_hash
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -116,7 +116,12 @@ def end(session: orm.Session, ended: UserSession, reason: str) -> None:
 
 
 def ended_after(session: orm.Session, cursor: int) -> Sequence[Revocation]:
-    """The sessions that were ended after a cursor, in the order in which they ended."""
+    """The sessions that were ended after a cursor, in the order in which they ended.
+
+    A cursor that this database has not given out yet is of another one, so it counts as 0.
+    """
+    if cursor > session.scalars(sa.select(Installation.last_cursor)).one():
+        cursor = 0
     return session.scalars(
         sa.select(Revocation).where(Revocation.cursor > cursor).order_by(Revocation.cursor)
     ).all()
