@@ -20,7 +20,7 @@ from kernel.errors import EtagMismatchError, FieldInvalidError, PageTokenInvalid
 from kernel.validation import validate
 
 M = TypeVar("M", bound=Message)
-Row = TypeVar("Row")
+K = TypeVar("K", str, int)
 DEFAULT_PAGE = 50
 DIGEST_BYTES = 8
 MAX_KEY = 2**63
@@ -122,17 +122,38 @@ def page(
     A token fits only a request with the same arguments.
     """
     size = request.page_size or DEFAULT_PAGE
-    digest = _digest(request)
-    if request.page_token:
-        last = _last(request.page_token, digest, key.type.python_type)
+    last = last_seen(request, key.type.python_type)
+    if last is not None:
         query = query.where(key < last if descending else key > last)
     query = query.order_by(key.desc() if descending else key).limit(size + 1)
     rows = session.scalars(query).all()
     if len(rows) <= size:
         return rows, ""
-    rows = rows[:size]
-    text = json.dumps(getattr(rows[-1], key.key)).encode()
-    return rows, base64.urlsafe_b64encode(digest + text).decode()
+    return rows[:size], next_token(request, getattr(rows[size - 1], key.key))
+
+
+def next_token(request: Paged, last: str | int) -> str:
+    """The token of the page that follows the one that ends with the key `last`."""
+    return base64.urlsafe_b64encode(_digest(request) + json.dumps(last).encode()).decode()
+
+
+def last_seen(request: Paged, kind: type[K]) -> K | None:
+    """The key that the page before ended with; None for the first page.
+
+    Nothing that a client may have put into a token reaches a database unchecked: PageTokenInvalidError.
+    """
+    if not request.page_token:
+        return None
+    try:
+        content = base64.urlsafe_b64decode(request.page_token.encode("ascii"))
+        last = json.loads(content[DIGEST_BYTES:])
+    except (ValueError, binascii.Error):
+        content, last = b"", None
+    sound = "\0" not in last if isinstance(last, str) else isinstance(last, int) and abs(last) < MAX_KEY
+    if content[:DIGEST_BYTES] == _digest(request) and type(last) is kind and sound:
+        return last
+    text = "not made by a call with these arguments"
+    raise PageTokenInvalidError(f"page_token: {text}", fields={"page_token": text})
 
 
 def _digest(request: Paged) -> bytes:
@@ -142,20 +163,6 @@ def _digest(request: Paged) -> bytes:
     name: str = bare.DESCRIPTOR.full_name  # type: ignore[attr-defined] # likewise
     content: bytes = bare.SerializeToString(deterministic=True)  # type: ignore[attr-defined] # likewise
     return hashlib.sha256(name.encode() + b"\0" + content).digest()[:DIGEST_BYTES]
-
-
-def _last(token: str, digest: bytes, kind: type[str | int]) -> str | int:
-    """The key that a token holds; nothing that a client may have put there reaches the database unchecked."""
-    try:
-        content = base64.urlsafe_b64decode(token.encode("ascii"))
-        last = json.loads(content[DIGEST_BYTES:])
-    except (ValueError, binascii.Error):
-        content, last = b"", None
-    sound = "\0" not in last if isinstance(last, str) else isinstance(last, int) and abs(last) < MAX_KEY
-    if content[:DIGEST_BYTES] == digest and type(last) is kind and sound:
-        return last
-    text = "not made by a call with these arguments"
-    raise PageTokenInvalidError(f"page_token: {text}", fields={"page_token": text})
 
 
 def _prefix(enum: EnumDescriptor) -> str:

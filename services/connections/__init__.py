@@ -1,0 +1,1 @@
+"""Where data lives: connections and their sealed credentials, and looks at what they hold."""

@@ -1,0 +1,31 @@
+"""`python -m services.connections`: settings → what may be reached → servicer."""
+
+from kernel import app
+from kernel.databases.hosts import HostPolicy
+from services.connections.domain.access import Policy
+from services.connections.servicers.connections import ConnectionServicer
+from services.connections.settings import Settings
+
+
+def compose(settings: Settings, environment: app.Environment) -> app.Parts:
+    """The servicer."""
+    hosts = HostPolicy(
+        allow_loopback=settings.allow_loopback, allow_private_networks=settings.allow_private_networks
+    )
+    servicer = ConnectionServicer(
+        environment.database,
+        environment.secrets,
+        Policy(hosts, settings.folders),
+        query_seconds=settings.query_seconds,
+    )
+    return app.Parts([servicer])
+
+
+def main() -> None:
+    """Serves, migrates, or writes a migration."""
+    settings = Settings()
+    app.main("connections", settings, serve=lambda environment: compose(settings, environment))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Connections: what they say, and how their passwords are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from kernel.crypto import KeyRing
+from kernel.databases.endpoints import DatabaseKind
+from kernel.db import unless_conflict
+from services.connections.errors import (
+    ConnectionExistsError,
+    ConnectionNotFoundError,
+    PasswordRequiredError,
+)
+from services.connections.models import Connection, CredentialLease
+
+IDENTITY = ("host", "port", "user")
+"""The settings that say whom the password is shown to."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a client says of a connection; an empty password is one that is not given."""
+
+    name: str
+    description: str
+    kind: DatabaseKind
+    settings: Mapping[str, Any]
+    password: str = field(default="", repr=False)
+
+
+def connections(organization_id: str) -> sa.Select[Connection]:
+    """The connections of an organization."""
+    return sa.select(Connection).where(Connection.organization_id == organization_id)
+
+
+def leases(organization_id: str, connection: str) -> sa.Select[CredentialLease]:
+    """The record of an organization's leases of one connection."""
+    return sa.select(CredentialLease).where(
+        CredentialLease.organization_id == organization_id, CredentialLease.connection == connection
+    )
+
+
+def get(session: orm.Session, organization_id: str, name: str) -> Connection:
+    """A connection; ConnectionNotFoundError."""
+    found = session.scalar(connections(organization_id).where(Connection.name == name))
+    if found is None:
+        raise ConnectionNotFoundError(f"there is no connection {name}", connection=name)
+    return found
+
+
+def create(
+    session: orm.Session, organization_id: str, definition: Definition, secrets: KeyRing
+) -> Connection:
+    """Makes a connection; ConnectionExistsError."""
+    row = Connection(organization_id=organization_id, name=definition.name)
+    row.description, row.kind, row.settings = (
+        definition.description,
+        definition.kind,
+        dict(definition.settings),
+    )
+    taken = ConnectionExistsError(f"a connection {definition.name} exists", connection=definition.name)
+    with unless_conflict(session, uq_connections_organization_id_name=taken):
+        session.add(row)
+    row.sealed_password = _sealed(row, definition.password, secrets)
+    return row
+
+
+def update(row: Connection, definition: Definition, secrets: KeyRing) -> None:
+    """Changes a connection; PasswordRequiredError where its password would be shown to somebody else."""
+    elsewhere = row.kind != definition.kind or any(
+        row.settings.get(name) != definition.settings.get(name) for name in IDENTITY
+    )
+    if definition.password:
+        row.sealed_password = _sealed(row, definition.password, secrets)
+    elif elsewhere and row.has_password:
+        if definition.kind == DatabaseKind.POSTGRESQL:
+            text = "is needed again when kind, host, port or user changes"
+            raise PasswordRequiredError(
+                f"the password {text}", fields={"connection.postgresql.password": text}
+            )
+        row.sealed_password = None
+    row.description, row.kind, row.settings = (
+        definition.description,
+        definition.kind,
+        dict(definition.settings),
+    )
+    row.revision += 1
+
+
+def password(row: Connection, secrets: KeyRing) -> str:
+    """The password in clear; empty when none is kept."""
+    if row.sealed_password is None:
+        return ""
+    return secrets.open(row.sealed_password, row.secret_context).decode()
+
+
+def lease(session: orm.Session, row: Connection, service: str, purpose: str) -> CredentialLease:
+    """Records that a service is handed a connection's credentials."""
+    record = CredentialLease(
+        organization_id=row.organization_id, connection=row.name, service=service, purpose=purpose
+    )
+    session.add(record)
+    session.flush()
+    return record
+
+
+def _sealed(row: Connection, secret: str, secrets: KeyRing) -> bytes | None:
+    return secrets.seal(secret.encode(), row.secret_context) if secret else None

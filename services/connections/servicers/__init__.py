@@ -1,0 +1,1 @@
+"""The service's methods, and their messages."""
