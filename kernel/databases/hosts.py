@@ -1,7 +1,7 @@
 """Which hosts connections may reach: the policy against requests that are forged to reach our own network.
 
-Only what a name resolves to counts, never how it is written: the address that was checked is the one that is connected
-to, so a name that resolves differently a moment later changes nothing.
+Only what a name resolves to counts, never how it is written: the address that was checked is the one that is
+connected to, so a name that resolves differently a moment later changes nothing.
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
-_ALL_DIGITS = re.compile(r"(0x)?[0-9a-f]+", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 PRIVATE: tuple[Network, ...] = (
@@ -78,8 +78,8 @@ def resolve(host: str, policy: HostPolicy) -> str:
     try:
         addresses = [ipaddress.ip_address(host)]
     except ValueError:
-        # A name of digits alone is an address in disguise: 2852039166, 0xA9FEA9FE, 127.1.
-        if not _NAME.fullmatch(host) or _ALL_DIGITS.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        # A name that ends in a number is an address in disguise: 2852039166, 0xA9FEA9FE, 127.1.
+        if not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
             raise refusal from None
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
