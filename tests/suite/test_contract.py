@@ -92,16 +92,17 @@ def test_every_common_reason_has_a_class_of_its_code_and_the_reverse() -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_reason_of_a_service_has_a_class_of_its_code_and_the_reverse(domain: str) -> None:
-    assert _refusals(f"services.{domain}.errors", "") == _reasons(f"portolan.{domain}.v1")
+    package = f"portolan.{domain}.v1"
+    assert _refusals(f"services.{domain}.errors", "", package) == _reasons(package)
 
 
-def _refusals(module: str, domain: str) -> dict[str, str]:
+def _refusals(module: str, *domains: str) -> dict[str, str]:
     """The codes of the refusals that a module knows, by their reasons."""
     return {
         kind.reason: code_pb2.Code.Name(kind.code)
         for kind in vars(importlib.import_module(module)).values()
         if isinstance(kind, type) and issubclass(kind, errors.RefusedError)
-        if kind.reason and kind.domain == domain
+        if kind.reason and kind.domain in domains
     }
 
 
