@@ -24,8 +24,9 @@ class SslMode(enum.StrEnum):
 class Endpoint:
     """How to open a database or folder. The host or path was held against the installation's policy before.
 
-    A server is reached at `address`, the IP address that `host` was resolved and checked to; `host` itself serves
-    to check the server's certificate. `path` is absolute: a SQLite file, or a folder of CSV and Parquet files.
+    A server is reached at `address`, the IP address that `host` was resolved and checked to; `host` itself
+    serves to check the server's certificate. `path` is absolute: a SQLite file, or a folder of CSV and
+    Parquet files.
     """
 
     kind: DatabaseKind

@@ -1,4 +1,4 @@
-"""What can go wrong with a customer's database or a query on it. Their reasons are the connections service's."""
+"""What can go wrong with a customer's database or a query on it, as the connections service names it."""
 
 from kernel.errors import DeadlineError, InvalidError, PreconditionError
 
@@ -6,7 +6,7 @@ MAX_MESSAGE = 2000
 
 
 class SourceError(Exception):
-    """The base of all errors of this package: each is a refusal of the service that meets it, but for a cancel."""
+    """The base of all errors of this package; all but a cancel are refusals of a service that meets them."""
 
 
 class SourceUnavailableError(SourceError, PreconditionError):
@@ -31,25 +31,31 @@ class PathRefusedError(SourceError, InvalidError):
 
 
 class QueryRefusedError(SourceError, InvalidError):
-    """The text is not one SELECT, or uses what is not allowed in one. `line` and `column` count from 1; 0 is unknown."""
+    """The text is not one SELECT, or uses what is not allowed in one.
+
+    `line` and `column` count from 1; 0 is unknown.
+    """
 
     reason = "QUERY_REFUSED"
     domain = "portolan.connections.v1"
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(message, **_position(line, column))
+        super().__init__(message, fields=None, retry_after=None, **_position(line, column))
         self.line = line
         self.column = column
 
 
 class QueryInvalidError(SourceError, InvalidError):
-    """The database rejects the query, in its own words. `line` and `column` count from 1; 0 is unknown."""
+    """The database rejects the query, in its own words.
+
+    `line` and `column` count from 1; 0 is unknown.
+    """
 
     reason = "QUERY_INVALID"
     domain = "portolan.connections.v1"
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(message[:MAX_MESSAGE], **_position(line, column))
+        super().__init__(message[:MAX_MESSAGE], fields=None, retry_after=None, **_position(line, column))
         self.line = line
         self.column = column
 

@@ -44,12 +44,12 @@ class Table:
 
 
 class Source(ABC):
-    """An open database or folder, for reading only, by one thread at a time; only `cancel` may come from another.
+    """An open database or folder, for reading only, by one thread at a time; `cancel` may come from another.
 
     Queries are single SELECTs that passed `kernel.databases.queries`, in the database's own dialect, without
-    parameters. What the database says against one is raised as `QueryInvalidError`; a query that takes longer than
-    the time limit ends as `QueryTimeoutError`, a cancelled one as `QueryCancelledError`, and a lost connection as
-    `SourceUnavailableError`.
+    parameters. What the database says against one is raised as `QueryInvalidError`; a query that takes longer
+    than the time limit ends as `QueryTimeoutError`, a cancelled one as `QueryCancelledError`, and a lost
+    connection as `SourceUnavailableError`.
     """
 
     def __enter__(self) -> Self:
@@ -68,7 +68,10 @@ class Source(ABC):
 
     @abstractmethod
     def tables(self, schema: str = "", *, after: tuple[str, str] = ("", ""), limit: int) -> list[Table]:
-        """The first tables, views or files by schema and name, behind the one named `after`; all schemas when empty."""
+        """The first tables, views or files by schema and name, behind the one named `after`.
+
+        Those of all schemas when `schema` is empty.
+        """
 
     @abstractmethod
     def describe(self, query: str) -> list[Column]:
@@ -80,10 +83,10 @@ class Source(ABC):
     ) -> Iterator[pa.RecordBatch]:
         """The query's rows in flat memory, in batches of about `batch_rows`, at most `limit` rows.
 
-        Values come as the database has them, exactly: a type that Arrow lacks, and a decimal whose digits the type
-        does not bound, comes as strings, and so does a column of a batch that mixes types (SQLite) or holds an
-        infinite date. A column's type may therefore differ from batch to batch; whoever needs one type casts.
-        An empty result gives one batch without rows.
+        Values come exactly as the database has them. A type that Arrow lacks comes as strings, and so do
+        PostgreSQL's numeric, a column of a batch that mixes types (SQLite), and one with an infinite date. A
+        column's type may therefore differ from batch to batch; whoever needs one type casts. An empty result
+        gives one batch without rows.
         """
 
     def rows(self, query: str, limit: int) -> list[tuple[Any, ...]]:

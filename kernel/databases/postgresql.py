@@ -1,0 +1,236 @@
+"""PostgreSQL: catalog and descriptions by psycopg, rows as Arrow by ADBC's binary COPY."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import adbc_driver_postgresql
+import psycopg
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi as adbc
+from psycopg import conninfo
+from psycopg.pq import ExecStatus
+
+from kernel.databases import arrow
+from kernel.databases.endpoints import Endpoint, SslMode
+from kernel.databases.errors import (
+    QueryCancelledError,
+    QueryInvalidError,
+    QueryTimeoutError,
+    SourceUnavailableError,
+    position,
+)
+from kernel.databases.postgresql_catalog import (
+    NATIVE_TYPES,
+    TABLES,
+    WARNINGS,
+    data_type,
+    read_exactly,
+    table,
+)
+from kernel.databases.sources import Column, Source, Table
+
+CONNECT_SECONDS = 10
+BATCH_BYTES = 4_000_000
+CANCELLED = "57014"
+LOST = ("08", "57P")
+"""The classes of SQLSTATE that tell of a lost connection or a server that goes down."""
+DAYS_TO_1970 = 10_957
+# ADBC moves PostgreSQL's epoch, 2000, to 1970 and lets the numbers that stand for infinity wrap around.
+INFINITE_DATES = {-(2**31) + DAYS_TO_1970 - 1: "infinity", -(2**31) + DAYS_TO_1970: "-infinity"}
+INFINITE_TIMES = {
+    -(2**63) + DAYS_TO_1970 * 86_400_000_000 - 1: "infinity",
+    -(2**63) + DAYS_TO_1970 * 86_400_000_000: "-infinity",
+}
+
+
+def parameters(endpoint: Endpoint) -> dict[str, str]:
+    """What libpq needs to open the endpoint: nothing is left to its environment or home folder."""
+    values = {
+        "host": endpoint.host,
+        "hostaddr": endpoint.address,
+        "port": str(endpoint.port),
+        "dbname": endpoint.database,
+        "user": endpoint.user,
+        "password": endpoint.password,
+        "passfile": "/nonexistent",
+        "sslmode": endpoint.ssl_mode.value.lower().replace("_", "-"),
+        "gssencmode": "disable",
+        "connect_timeout": str(CONNECT_SECONDS),
+        "application_name": "portolan",
+        "client_encoding": "UTF8",
+    }
+    if endpoint.ssl_mode is SslMode.VERIFY_FULL:
+        values["sslrootcert"] = "system"
+    return values
+
+
+def connect(endpoint: Endpoint, *, autocommit: bool = False) -> psycopg.Connection:
+    """A psycopg connection, for reading or loading. Fails with `SourceUnavailableError`."""
+    try:
+        # No statement is prepared behind our back: its plan would outlive a table that a load creates anew.
+        return psycopg.connect(
+            **parameters(endpoint),  # type: ignore[arg-type]  # the names are libpq's, and checked by it
+            autocommit=autocommit,
+            prepare_threshold=None,
+        )
+    except psycopg.Error as error:
+        raise SourceUnavailableError(_server_message(str(error))) from None
+
+
+class PostgresqlSource(Source):
+    """A PostgreSQL database. Each query runs in a read-only transaction of its own, which is rolled back."""
+
+    def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
+        self._endpoint = endpoint
+        self._connection = connect(endpoint)
+        self._connection.read_only = True
+        milliseconds = 0 if time_limit is None else max(1, int(time_limit * 1000))
+        self._settings = (
+            f"SET LOCAL statement_timeout = {milliseconds}",
+            "SET LOCAL standard_conforming_strings = on",  # what the guard's lexer assumes
+            "SET LOCAL timezone = 'UTC'",
+        )
+        self._cursor: Any = None
+        self._cancelled = False
+
+    def server(self) -> str:
+        """The product and version."""
+        version = self._connection.info.parameter_status("server_version") or "?"
+        return f"PostgreSQL {version.split()[0]}"
+
+    def warnings(self) -> list[str]:
+        """What the user may do beyond reading and loading, and whether others can listen."""
+        found = [] if self._connection.pgconn.ssl_in_use else ["The connection is not encrypted."]
+        return found + [str(row[0]) for row in self._catalog(WARNINGS, {})]
+
+    def tables(self, schema: str = "", *, after: tuple[str, str] = ("", ""), limit: int) -> list[Table]:
+        """The tables and views that the user may read, without PostgreSQL's own."""
+        values = {"schema": schema, "after_schema": after[0], "after_name": after[1], "limit": limit}
+        return [table(row) for row in self._catalog(TABLES, values)]
+
+    def describe(self, query: str) -> list[Column]:
+        """The columns, as the server parsed the query: it is prepared, never executed."""
+        return [
+            Column(name, data_type(oid, modifier), native)
+            for (name, oid, modifier), native in self._described(query)
+        ]
+
+    def batches(
+        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, by binary COPY into Arrow; a type that ADBC hands on as raw bytes is cast to text."""
+        fields = [field for field, _ in self._described(query)]
+        names = [name for name, _, _ in fields]
+        if not fields:
+            raise QueryInvalidError("The query returns no columns.")
+        text = arrow.projected(query, [not read_exactly(oid) for _, oid, _ in fields], "text", limit)
+        with self._arrow() as cursor:
+            cursor.execute(text)
+            rows = 0
+            reader = cursor._results.reader  # noqa: SLF001 - the public one drops what the server says of an error
+            for batch in reader:
+                columns = [arrow.storable(column, INFINITE_DATES, INFINITE_TIMES) for column in batch.columns]
+                rows += batch.num_rows
+                yield from arrow.sliced(pa.RecordBatch.from_arrays(columns, names=names), batch_rows)
+            if not rows:
+                yield arrow.empty(names)
+
+    def cancel(self) -> None:
+        """Cancels the running query."""
+        self._cancelled = True
+        with contextlib.suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=CONNECT_SECONDS)
+        if (cursor := self._cursor) is not None:
+            with contextlib.suppress(adbc.Error):
+                cursor.adbc_cancel()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _described(self, query: str) -> list[tuple[tuple[str, int, int], str]]:
+        """Each column's name, type and modifier, and its type in PostgreSQL's words."""
+        with self._transaction(query):
+            wire = self._connection.pgconn
+            for result in (wire.prepare(b"", query.encode()), wire.describe_prepared(b"")):
+                if result.status != ExecStatus.COMMAND_OK:
+                    raise psycopg.errors.error_from_result(result)
+            fields = [
+                ((result.fname(place) or b"").decode(), result.ftype(place), result.fmod(place))
+                for place in range(result.nfields)
+            ]
+            columns = [[field[1] for field in fields], [field[2] for field in fields]]
+            natives = self._connection.execute(NATIVE_TYPES, columns)
+            return [(field, str(native)) for field, (native,) in zip(fields, natives, strict=True)]
+
+    def _catalog(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        with self._transaction(query):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self, query: str) -> Iterator[None]:
+        self._cancelled = False
+        try:
+            for setting in self._settings:
+                self._connection.execute(setting)
+            yield
+        except psycopg.Error as error:
+            told = error.diag
+            message = told.message_primary or str(error)
+            raise self._failure(
+                error.sqlstate, message, told.message_hint, told.statement_position, query
+            ) from None
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.rollback()
+
+    @contextlib.contextmanager
+    def _arrow(self) -> Iterator[Any]:
+        """An ADBC cursor in a read-only transaction on a connection of its own."""
+        self._cancelled = False
+        try:
+            with contextlib.ExitStack() as stack:
+                connection = adbc.connect(conninfo.make_conninfo(**parameters(self._endpoint)))
+                stack.enter_context(connection)
+                cursor = stack.enter_context(connection.cursor())
+                for setting in ("SET TRANSACTION READ ONLY", *self._settings):
+                    cursor.execute(setting)
+                size = adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value
+                cursor.adbc_statement.set_options(**{size: str(BATCH_BYTES)})
+                # Closing a cursor would read the rest of its result first.
+                stack.callback(self._abandon)
+                self._cursor = cursor
+                yield cursor
+        except (adbc.Error, pa.ArrowException, OSError) as error:
+            told = {key: value.decode() for key, value in getattr(error, "details", None) or ()}
+            message = told.get(b"PG_DIAG_MESSAGE_PRIMARY") or _server_message(str(error))
+            hint = told.get(b"PG_DIAG_MESSAGE_HINT")
+            raise self._failure(getattr(error, "sqlstate", None), message, hint) from None
+
+    def _abandon(self) -> None:
+        cursor, self._cursor = self._cursor, None
+        with contextlib.suppress(adbc.Error):
+            cursor.adbc_cancel()
+
+    def _failure(
+        self, state: str | None, message: str, hint: str | None, place: str | None = None, query: str = ""
+    ) -> Exception:
+        """The error of ours that the database's stands for; `place` is a character of the query, from 1."""
+        if state == CANCELLED and self._cancelled:
+            return QueryCancelledError("The query was cancelled.")
+        if state == CANCELLED:
+            return QueryTimeoutError("The query ran longer than its time limit and was cancelled.")
+        if state is None or state.startswith(LOST):
+            return SourceUnavailableError(message)
+        line, column = position(query, int(place) - 1) if place else (0, 0)
+        return QueryInvalidError(f"{message} ({hint})" if hint else message, line, column)
+
+
+def _server_message(text: str) -> str:
+    """What the server itself says in a message of libpq; one text for all cases in which no server answers.
+
+    Whether a port is closed, filtered or another program's is not for those who may try any host.
+    """
+    _, found, message = text.partition("FATAL:")
+    return message.strip().splitlines()[0] if found else "No PostgreSQL server answers there."
