@@ -165,6 +165,8 @@ class Verifier:
         raise TokenInvalidError("the access token is signed by no known key; sign in again")
 
     async def _key(self, key_id: str) -> jwt.PyJWK | None:
+        if key_id in self._keys:
+            return self._keys[key_id]
         async with self._fetching:
             if key_id not in self._keys and time.monotonic() - self._fetched > REFETCH_SECONDS:
                 try:

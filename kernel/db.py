@@ -118,6 +118,7 @@ class Database:
         with self._sessions() as session, session.begin():
             session.execute(sa.text("BEGIN" if self.sqlite else "SET TRANSACTION READ ONLY"))
             yield session
+            session.expunge_all()  # what was read stays readable after the block, as after a transaction
             session.rollback()
 
     @property

@@ -41,8 +41,7 @@ def pending(database: Database, service: str) -> bool:
     """Whether the schema is not at its newest version."""
     head = ScriptDirectory.from_config(config(database, service)).get_current_head()
     with database.engine.connect() as connection:
-        options = {} if database.sqlite else {"version_table_schema": database.schema}
-        return MigrationContext.configure(connection, opts=options).get_current_revision() != head
+        return MigrationContext.configure(connection).get_current_revision() != head
 
 
 def run(metadata: sa.MetaData) -> None:
@@ -58,7 +57,6 @@ def run(metadata: sa.MetaData) -> None:
         context.configure(
             connection=connection,
             target_metadata=metadata,
-            version_table_schema=None if database.sqlite else database.schema,
             render_as_batch=database.sqlite,
             compare_type=True,
             transactional_ddl=True,
