@@ -46,8 +46,8 @@ def load_sales(
 def chiefs(warehouse: Warehouse) -> dict[int, str | None]:
     """The chief of the version that each sale refers to."""
     prefix = "dw." if warehouse.plan(regions()).target.schema else ""
-    query = f"SELECT f.id, d.chief FROM {prefix}fct_sales f LEFT JOIN {prefix}dim_region d ON d.skey = f.region_skey"
-    return {number: chief for number, chief in warehouse.rows(query)}
+    joined = f"{prefix}fct_sales f LEFT JOIN {prefix}dim_region d ON d.skey = f.region_skey"
+    return dict(warehouse.rows(f"SELECT f.id, d.chief FROM {joined}"))
 
 
 def test_the_current_row_is_looked_up_by_the_whole_key(warehouse: Warehouse) -> None:

@@ -64,7 +64,7 @@ def example(**changes: Any) -> Definition:
     return Definition(**values | changes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(DEFINITIONS, min_size=1, max_size=3, unique_by=lambda definition: definition.reference))
 def test_a_workbook_reads_back_to_the_same_mappings(definitions: list[Definition]) -> None:
     assert [sheet.definition for sheet in read_xlsx(write_xlsx(definitions))] == definitions
@@ -219,7 +219,7 @@ def test_more_columns_than_a_mapping_can_have_are_refused() -> None:
         read_xlsx(write_xlsx([example(columns=columns)]))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=200), st.integers(0, 5000), st.booleans())
 def test_damaged_files_are_refused_and_never_fail_otherwise(noise: bytes, place: int, text: bool) -> None:  # noqa: FBT001
     sound = write_csv(example()) if text else SOUND

@@ -85,7 +85,7 @@ def _sheet(reading: _Reading) -> Sheet:
     grid = reading.grid
     top = _titles(grid, "reference", "Form Fields", 0)
     header = reading.values(top + 1, _places(reading, top, HEADER), "")
-    titles = _titles(grid, "fieldName", "Table Fields", top + 1)
+    titles = _titles(grid, "fieldName", "Table Fields", top + 2)
     places = _places(reading, titles, TABLE)
     columns = list(_columns(reading, titles, places))
     _refuse_formulas(reading)
