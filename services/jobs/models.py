@@ -89,7 +89,7 @@ class Job(Base):
     reference: Mapped[str] = mapped_column(sa.String(100))
     plan_id: Mapped[str] = mapped_column(sa.ForeignKey("plans.id"))
     fence: Mapped[int] = mapped_column(default=0)
-    """Goes up each time a worker takes one of the job's runs; the higher number wins in the target."""
+    """Goes up each time a worker takes one of the job's runs; the highest number wins in the target."""
     creator: Mapped[str] = mapped_column(sa.String(100))
     create_time: Mapped[dt.datetime] = mapped_column(default=db.now)
     update_time: Mapped[dt.datetime] = mapped_column(default=db.now)

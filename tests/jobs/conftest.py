@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kernel import migrations
 from kernel.db import Database
@@ -11,6 +12,8 @@ from portolan.mapper.v1 import plan_pb2
 from services.jobs.domain import jobs
 from services.jobs.models import Job
 from services.jobs.servicers.messages import plan_row
+from tests.jobs.world import World
+from tests.postgres import PostgresServer
 
 ORGANIZATION = "org-1"
 
@@ -24,6 +27,18 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     migrations.upgrade(database, "jobs")
     yield database
     database.close()
+
+
+@pytest.fixture
+def world(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose warehouse is of the same system as the service's own database."""
+    if database.sqlite:
+        yield World(tmp_path / "charts", sa.make_url(f"sqlite:///{tmp_path}/warehouse.db"))
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    yield World(tmp_path / "charts", sa.make_url(server.url(name)))
+    server.drop_database(name)
 
 
 def plan(reference: str = "DIM_CARRIER", *, parameters: tuple[str, ...] = ()) -> plan_pb2.LoadPlan:

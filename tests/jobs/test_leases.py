@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kernel.db import Database, now
-from services.jobs.domain import leases, logs, runs
+from services.jobs.domain import jobs, leases, logs, runs
 from services.jobs.domain.leases import Lease
 from services.jobs.errors import LeaseLostError
 from services.jobs.models import Level, LogLine, Run, State
@@ -29,6 +29,12 @@ def claimed(database: Database, worker: str = "w1", *, later: dt.timedelta = dt.
     run = claim(database, worker, later=later)
     assert run is not None
     return run
+
+
+def claim_of_a_new_run(database: Database) -> Run:
+    """A run that was queued and taken."""
+    queue(database)
+    return claimed(database)
 
 
 def lease_of(run: Run) -> Lease:
@@ -107,7 +113,7 @@ def _extend(database: Database, lease: Lease, at: dt.datetime) -> None:
 
 def _release(database: Database, lease: Lease, at: dt.datetime) -> None:
     with database.transaction() as session:
-        leases.release(session, lease, at)
+        leases.hold(session, lease, at).move(State.QUEUED, at)
 
 
 def _append(database: Database, lease: Lease, at: dt.datetime) -> None:
@@ -139,6 +145,30 @@ def test_a_run_that_is_handed_back_is_taken_again_at_once(database: Database) ->
     _release(database, lease_of(run), now())
     again = claimed(database, "w2")
     assert (again.id, again.attempt, again.losses) == (run.id, 2, 0)
+
+
+def test_a_job_made_anew_fences_higher_than_the_one_before(database: Database) -> None:
+    make_job(database)
+    first = claim_of_a_new_run(database)
+    with database.transaction() as session:
+        leases.hold(session, lease_of(first), now()).move(State.FAILED, now())
+    with database.transaction() as session:
+        jobs.delete(session, ORGANIZATION, first.reference)
+    make_job(database)
+    assert claim_of_a_new_run(database).fence > first.fence
+
+
+def test_a_renewed_lease_has_a_higher_fence_and_the_old_one_is_over(database: Database) -> None:
+    make_job(database)
+    old = lease_of(claim_of_a_new_run(database))
+    with database.transaction() as session:
+        run = leases.hold(session, old, now())
+        leases.renew(session, run, now())
+    new = lease_of(run)
+    assert new.fence > old.fence
+    _extend(database, new, now())
+    with pytest.raises(LeaseLostError):
+        _extend(database, old, now())
 
 
 def test_lines_of_many_writers_have_no_gap(database: Database) -> None:

@@ -39,8 +39,7 @@ def claim(session: orm.Session, worker: str, duration: dt.timedelta, now: dt.dat
     run = session.scalar(claimable(now).options(plan).with_for_update(of=Run, skip_locked=True))
     if run is None:
         return None
-    fence = sa.update(Job).where(Job.id == run.job_id).values(fence=Job.fence + 1).returning(Job.fence)
-    run.fence = session.execute(fence).scalar_one()
+    run.fence = _next_fence(session, run, now)
     run.attempt += 1
     entry = logs.Entry(now, Level.INFO, f"Attempt {run.attempt}: worker {worker} takes the run.")
     if run.state == State.QUEUED:
@@ -76,12 +75,17 @@ def extend(session: orm.Session, lease: Lease, duration: dt.timedelta, now: dt.d
     return run
 
 
-def release(session: orm.Session, lease: Lease, now: dt.datetime) -> None:
-    """Hands a run back to the queue, where any worker may take it at once."""
-    run = hold(session, lease, now)
-    logs.append(
-        session,
-        run,
-        [logs.Entry(now, Level.INFO, f"Worker {run.worker} shuts down; the run is queued again.")],
-    )
-    run.move(State.QUEUED, now)
+def renew(session: orm.Session, run: Run, now: dt.datetime) -> None:
+    """Gives a held run a new fence: what was begun under the old one is not committed any more."""
+    run.fence = _next_fence(session, run, now)
+
+
+def _next_fence(session: orm.Session, run: Run, now: dt.datetime) -> int:
+    """A number above all that the job had, and above those of a job of this mapping that was deleted or lost.
+
+    The target remembers fences, and may outlive the job and this database; so they go by the clock.
+    """
+    clock = int(now.timestamp() * 1000)
+    fence = sa.case((Job.fence >= clock, Job.fence + 1), else_=clock)
+    update = sa.update(Job).where(Job.id == run.job_id).values(fence=fence).returning(Job.fence)
+    return session.execute(update).scalar_one()

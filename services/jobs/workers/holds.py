@@ -35,6 +35,7 @@ class Hold:
         self._duration = dt.timedelta(seconds=settings.lease_seconds)
         self._heartbeat = settings.heartbeat_seconds
         self._until = time.monotonic() + settings.lease_seconds
+        self._writing = asyncio.Lock()
 
     async def keep(self) -> None:
         """Heartbeats for ever; LeaseLostError when the run is not ours any more."""
@@ -49,23 +50,32 @@ class Hold:
         self._until = started + self._duration.total_seconds()
         return state
 
+    async def renew(self) -> None:
+        """Holds the run under a new fence: what was begun under the old one is not committed any more."""
+        await self.write(lambda session, run: leases.renew(session, run, now()))
+
     async def write(self, change: Change) -> State:
         """Commits a change to the run, and tells where it stands; LeaseLostError when it is no longer ours.
 
-        While the database does not answer it is tried again, until the lease has surely expired.
+        While the database does not answer it is tried again, until the lease has surely expired. What has
+        begun goes on when the waiter is cancelled, so nothing is half known.
         """
-        while True:
-            try:
-                # What has begun goes on when the waiter is cancelled, so nothing is half known.
-                return await asyncio.shield(asyncio.to_thread(self._commit, change))
-            except SILENCE as error:
-                if time.monotonic() > self._until:
-                    raise LeaseLostError("the database does not answer") from error
-                log.warning("the database does not answer", run=self.lease.run_id, error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
+        return await asyncio.shield(asyncio.create_task(self._write(change)))
+
+    async def _write(self, change: Change) -> State:
+        async with self._writing:
+            while True:
+                try:
+                    return await asyncio.to_thread(self._commit, change)
+                except SILENCE as error:
+                    if time.monotonic() > self._until:
+                        raise LeaseLostError("the database does not answer") from error
+                    log.warning("the database does not answer", error=type(error).__name__)
+                    await asyncio.sleep(RETRY_SECONDS)
 
     def _commit(self, change: Change) -> State:
         with self._database.transaction() as session:
             run = leases.hold(session, self.lease, now())
             change(session, run)
-            return run.state
+        self.lease = Lease(run.id, run.fence)
+        return run.state

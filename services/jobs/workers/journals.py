@@ -43,6 +43,7 @@ class Journal:
         self._hurry = asyncio.Event()
         self._kept = asyncio.Event()
         self._kept.set()
+        self._rejected = 0
 
     async def keep(self) -> None:
         """Writes for ever, and alone, so that order holds; LeaseLostError when the run is no longer ours."""
@@ -68,12 +69,14 @@ class Journal:
 
     def begin(self) -> None:
         """Tells that the load begins, so that what an earlier attempt rejected is forgotten."""
-        self._batch.anew = True
+        self._batch.anew, self._rejected = True, 0
         self._wake()
 
     def reject(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Tells of rejected rows."""
-        self._batch.rejected.extend(rows)
+        for row in rows:
+            self._rejected += 1
+            self._batch.rejected.append({**row, "sequence": self._rejected})
         self._wake()
 
     async def flush(self) -> None:

@@ -12,6 +12,7 @@ from kernel.logs import logger
 from services.jobs.clients import Clients
 from services.jobs.domain import leases
 from services.jobs.domain.leases import Lease
+from services.jobs.loading.process import Spares
 from services.jobs.models import Run, State
 from services.jobs.settings import Settings
 from services.jobs.workers.attempts import Attempt
@@ -33,11 +34,12 @@ class Worker:
         self._changes = changes
         self._clients = clients
         self._settings = settings
-        self._attempts: dict[Lease, Attempt] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spares = Spares(settings.log_level)
+        self._attempts: dict[asyncio.Task[None], Attempt] = {}
 
     async def run(self) -> None:
         """Works until it is cancelled; then stops its loads and hands its runs back to the queue."""
+        self._spares.prepare()
         try:
             while True:
                 cursor = self._changes.cursor
@@ -47,23 +49,26 @@ class Worker:
                     log.warning("the database does not answer", error=type(error).__name__)
                     await asyncio.sleep(PAUSE_SECONDS)
                 change = asyncio.create_task(self._changes.wait(cursor, self._settings.heartbeat_seconds))
-                await asyncio.wait([change, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([change, *self._attempts], return_when=asyncio.FIRST_COMPLETED)
                 change.cancel()
         finally:
             for attempt in self._attempts.values():
                 attempt.hand_back()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._attempts, return_exceptions=True)
+            await self._spares.close()
 
     async def _look(self) -> None:
         """Passes on what runs were asked, and takes new ones while there is room."""
-        stopping, waiting = await asyncio.to_thread(self._news, list(self._attempts))
-        for lease in stopping & self._attempts.keys():
-            self._attempts[lease].stop()
+        mine = [attempt.lease for attempt in self._attempts.values()]
+        stopping, waiting = await asyncio.to_thread(self._news, mine)
+        for attempt in self._attempts.values():
+            if attempt.lease in stopping:
+                attempt.stop()
         while waiting and len(self._attempts) < self._settings.worker_runs:
             waiting = await self._take()
 
     def _news(self, mine: Sequence[Lease]) -> tuple[set[Lease], bool]:
-        """The leases whose runs are to stop, and whether a run waits. It takes no lock, for it is asked often."""
+        """The leases whose runs are to stop, and whether a run waits; it locks nothing, being asked often."""
         with self._database.read() as session:
             query = sa.select(Run.id, Run.fence).where(Run.id.in_([lease.run_id for lease in mine]))
             rows = session.execute(query.where(Run.state == State.STOPPING)) if mine else ()
@@ -87,16 +92,13 @@ class Worker:
             return leases.claim(session, self._settings.worker_name, duration, now())
 
     def _begin(self, run: Run) -> None:
-        lease = Lease(run.id, run.fence)
-        attempt = self._attempts[lease] = Attempt(run, self._database, self._clients, self._settings)
-        task = asyncio.create_task(self._drive(lease, attempt), name=f"run {run.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        attempt = Attempt(run, self._database, self._clients, self._spares, self._settings)
+        task = asyncio.create_task(self._drive(attempt), name=f"run {run.id}")
+        self._attempts[task] = attempt
+        task.add_done_callback(self._attempts.pop)
 
-    async def _drive(self, lease: Lease, attempt: Attempt) -> None:
+    async def _drive(self, attempt: Attempt) -> None:
         try:
             await attempt.drive()
         except Exception:
-            log.exception("fault in an attempt; its lease will expire", run=lease.run_id)
-        finally:
-            del self._attempts[lease]
+            log.exception("fault in an attempt; its lease will expire", run=attempt.lease.run_id)
