@@ -1,0 +1,111 @@
+"""Batches of the source as the stage takes them, and the rows that do not fit.
+
+Whole columns are converted at once. Where that fails the column is halved again and again until the values at
+fault are found, so that clean data cost nothing and a few bad values little.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kernel.databases.types import DataType
+from services.jobs.loading.converting import UnfitError, convert, explain
+from services.jobs.loading.events import MAX_VALUE, Reason, RejectedRow
+
+Unkept = Callable[[pa.Array, DataType], tuple[pa.Array, str] | None]
+"""Which values of a type a target cannot keep, and why, as a sentence; None when it keeps any."""
+
+
+@dataclass(frozen=True)
+class StageColumn:
+    """A column of the stage; part of the business key or not."""
+
+    name: str
+    type: DataType
+    key: bool
+
+
+@dataclass(frozen=True)
+class CastBatch:
+    """The rows of a batch that fit, in the stage's types, and those that do not."""
+
+    source_rows: int
+    rows: pa.RecordBatch
+    rejected: list[RejectedRow]
+
+
+class Caster:
+    """Casts a source's batches to a stage's columns."""
+
+    def __init__(self, columns: Sequence[StageColumn], unkept: Unkept) -> None:
+        self._columns = columns
+        self._unkept = unkept
+        self._schema = pa.schema([(column.name, column.type.arrow()) for column in columns])
+
+    def cast(self, batch: pa.RecordBatch) -> CastBatch:
+        """Casts a batch. A row is rejected for the first of its columns that does not fit."""
+        arrays: list[pa.Array] = []
+        faults: dict[int, tuple[StageColumn, Reason, str]] = {}
+        for column in self._columns:
+            source = batch.column(column.name)
+            array, unfit = _converted(source, column.type)
+            arrays.append(array)
+            for row in unfit:
+                faults.setdefault(row, (column, *explain(source[row].as_py(), column.type)))
+            if (unkept := self._unkept(array, column.type)) is not None:
+                mask, sentence = unkept
+                for row in pc.indices_nonzero(mask).to_pylist():
+                    faults.setdefault(row, (column, Reason.NOT_CONVERTIBLE, sentence))
+        rows = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        if not faults:
+            return CastBatch(batch.num_rows, rows, [])
+        good = pa.array([row not in faults for row in range(batch.num_rows)])
+        return CastBatch(batch.num_rows, rows.filter(good), list(self._rejected(batch, faults)))
+
+    def _rejected(
+        self, batch: pa.RecordBatch, faults: dict[int, tuple[StageColumn, Reason, str]]
+    ) -> Iterator[RejectedRow]:
+        keys = {column.name: batch.column(column.name) for column in self._columns if column.key}
+        for row in sorted(faults):
+            column, reason, sentence = faults[row]
+            key = {name: array[row].as_py() for name, array in keys.items()}
+            yield RejectedRow(
+                key=printed_key(key),
+                column=column.name,
+                value=printed(batch.column(column.name)[row].as_py()),
+                reason=reason,
+                message=sentence,
+            )
+
+
+def printed_key(key: dict[str, object]) -> dict[str, str]:
+    """A business key as text, without what is NULL."""
+    return {name: printed(value) for name, value in key.items() if value is not None}
+
+
+def printed(value: object) -> str:
+    """A value as text, cut to what is kept of it."""
+    if isinstance(value, bytes):
+        return "\\x" + value[:MAX_VALUE].hex()[: MAX_VALUE - 2]
+    return str(value)[:MAX_VALUE].replace("\0", "\\0") if value is not None else ""
+
+
+def _converted(array: pa.Array, to: DataType) -> tuple[pa.Array, list[int]]:
+    """The converted array, NULL where a value does not fit, and the places of those."""
+    parts: list[pa.Array] = []
+    unfit: list[int] = []
+    todo = [(0, len(array))]
+    while todo:
+        start, length = todo.pop()
+        try:
+            parts.append(convert(array.slice(start, length), to))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnfitError):
+            if length == 1:
+                parts.append(pa.nulls(1, to.arrow()))
+                unfit.append(start)
+            else:
+                half = length // 2
+                todo += [(start + half, length - half), (start, half)]
+    return (parts[0] if len(parts) == 1 else pa.concat_arrays(parts)), unfit

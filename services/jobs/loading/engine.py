@@ -1,0 +1,221 @@
+"""One load from its claim to its commit.
+
+claim the ledger ─▶ fill the stage ─▶ set aside ─▶ merge ─▶ record ─▶ confirm ─▶ commit
+                    └──────────────────── one transaction ───────────────────────────┘
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+
+from services.jobs.loading.casting import printed_key
+from services.jobs.loading.errors import CountsDifferError, StoppedError
+from services.jobs.loading.events import (
+    Begun,
+    Counts,
+    Done,
+    Emit,
+    Level,
+    Line,
+    Progress,
+    Ready,
+    Reason,
+    Rejected,
+    RejectedRow,
+)
+from services.jobs.loading.ledger import Ledger
+from services.jobs.loading.staging import STAGE, Stage
+from services.jobs.loading.targets import Target, open_target
+from services.jobs.loading.tasks import Task
+
+LINE_SECONDS, PROGRESS_SECONDS = 5.0, 0.5
+REJECTED_AT_ONCE = 500
+MAX_REJECTED = 100_000
+CREATE_LOAD = "CREATE TEMPORARY TABLE portolan_load (load_time {})"
+INSERT_LOAD = "INSERT INTO portolan_load VALUES ('{:%Y-%m-%d %H:%M:%S.%f}')"
+LOAD_TIME_TYPES = {"postgresql": "TIMESTAMP", "sqlite": "TEXT"}
+
+
+class Load:
+    """A load, run by one thread; others may `stop` it."""
+
+    def __init__(self, task: Task, emit: Emit, ready: Callable[[], None]) -> None:
+        """`emit` takes each event but `Failed`; `ready` returns when the load may commit, or raises."""
+        self._task = task
+        self._plan = task.plan
+        self._emit = emit
+        self._ready = ready
+        self._stopped = threading.Event()
+        self._cancels: list[Callable[[], None]] = []
+        self._started = self._said = self._counted = time.monotonic()
+        self._rejected = 0
+
+    def stop(self) -> None:
+        """Makes the load end by a StoppedError. A statement that just begins may escape it, so call again."""
+        self._stopped.set()
+        for cancel in list(self._cancels):
+            cancel()
+
+    def run(self) -> None:
+        """Loads; returns when it is committed, else raises a LoadError or what the source says."""
+        self._check()
+        try:
+            with open_target(self._task.target, self._task.run_id) as target, self.cancelling(target.cancel):
+                self._run(target)
+        except Exception:
+            # Whatever a cancel broke off says so in words of its own.
+            self._check()
+            raise
+
+    def _run(self, target: Target) -> None:
+        plan = self._plan
+        ledger = Ledger(target, plan.target.schema, plan.reference, plan.target.name)
+        claim = ledger.claim(self._task.run_id, self._task.fence)
+        if claim.committed is not None:
+            self.line("An earlier attempt has committed this run already; there is nothing left to do.")
+            self._emit(Done(claim.committed))
+            return
+        self._emit(Begun())
+        target.begin_load()
+        try:
+            counts = self._merged(target)
+            self._check()
+            ledger.record(claim, counts)
+            self._emit(Ready(counts))
+            self._ready()
+            target.commit()
+        except BaseException:
+            target.rollback()
+            raise
+        self.line(f"Committed after {time.monotonic() - self._started:,.1f} s.")
+        self._emit(Done(counts))
+
+    def _merged(self, target: Target) -> Counts:
+        """The counts of the rows, when the stage is filled and merged into the target."""
+        plan = self._plan
+        target.execute(CREATE_LOAD.format(LOAD_TIME_TYPES[target.dialect.name]))
+        target.execute(INSERT_LOAD.format(datetime.now(UTC)))
+        started = time.monotonic()
+        source = Stage(self._task, target, self).fill()
+        seconds = time.monotonic() - started
+        self.line(f"Read {source:,} rows in {seconds:,.1f} s, {source / max(seconds, 0.001):,.0f} a second.")
+        self._emit(Progress(Counts(source=source, rejected=self._rejected)))
+        self._check()
+        self._set_aside_null_keys(target)
+        if self._rejected:
+            self.line(f"{_rows(self._rejected)} cannot be loaded; the run lists them.", Level.WARNING)
+        duplicate = target.execute(plan.stage.delete_duplicates)
+        if duplicate:
+            self.line(f"{_rows(duplicate)} set aside: the key comes again later in the load.", Level.WARNING)
+        staged = source - self._rejected - duplicate
+        self._check()
+        target.begin_merge(plan.target.schema, plan.target.name, self.line)
+        inserted, updated, closed = self._merge(target)
+        counts = Counts(
+            source=source,
+            inserted=inserted,
+            updated=updated,
+            closed=closed,
+            unchanged=staged - inserted - updated - closed,
+            duplicate=duplicate,
+            rejected=self._rejected,
+        )
+        if not counts.complete:
+            raise CountsDifferError(f"The counts do not add up, so nothing is changed: {_listed(counts)}.")
+        self.line(f"{plan.target.name}: {_listed(counts)}.")
+        return counts
+
+    def _merge(self, target: Target) -> tuple[int, int, int]:
+        """The numbers of rows inserted, updated and closed."""
+        merge = self._plan.merge
+        if not list(target.rows(merge.target_has_rows)):
+            return target.execute(merge.insert_all), 0, 0
+        target.analyze(STAGE)
+        target.execute(merge.create_delta)
+        found: dict[str, int] = dict(target.rows(merge.count_delta))
+        inserted, updated, closed = (found.get(action, 0) for action in "IUV")
+        changed = 0
+        for statement in merge.apply:
+            self._check()
+            changed += target.execute(statement)
+        # Each new version is a row closed and a row inserted.
+        if changed != inserted + updated + 2 * closed:
+            raise CountsDifferError(
+                f"The merge changed {changed:,} rows of the target where {inserted:,} were to be inserted,"
+                f" {updated:,} updated and {closed:,} closed, so nothing is changed."
+            )
+        return inserted, updated, closed
+
+    def _set_aside_null_keys(self, target: Target) -> None:
+        stage = self._plan.stage
+        names = [column.name for column in self._plan.stage_columns if column.key]
+        found = target.rows(stage.select_null_keys)
+        while rows := list(islice(found, REJECTED_AT_ONCE)):
+            self.reject([_without_key(dict(zip(names, row, strict=True))) for row in rows])
+        target.execute(stage.delete_null_keys)
+
+    def line(self, message: str, level: Level = Level.INFO) -> None:
+        """Tells a line of the log."""
+        self._emit(Line(message, level))
+
+    def read(self, rows: int) -> None:
+        """Tells how far the reading is, now and then; StoppedError when the load is to stop."""
+        self._check()
+        now = time.monotonic()
+        if now - self._counted >= PROGRESS_SECONDS:
+            self._counted = now
+            self._emit(Progress(Counts(source=rows, rejected=self._rejected)))
+        if now - self._said >= LINE_SECONDS:
+            self._said = now
+            self.line(f"{rows:,} rows so far, {rows / (now - self._started):,.0f} a second.")
+
+    def reject(self, rows: list[RejectedRow]) -> None:
+        """Tells of rows that cannot be loaded; of very many, only of the first."""
+        kept = rows[: max(MAX_REJECTED - self._rejected, 0)]
+        for start in range(0, len(kept), REJECTED_AT_ONCE):
+            self._emit(Rejected(kept[start : start + REJECTED_AT_ONCE]))
+        if len(kept) < len(rows) and self._rejected <= MAX_REJECTED:
+            self.line(
+                f"More than {MAX_REJECTED:,} rows cannot be loaded; the others are only counted.",
+                Level.WARNING,
+            )
+        self._rejected += len(rows)
+
+    @contextmanager
+    def cancelling(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """While this lasts, `cancel` is called when the load is to stop."""
+        self._cancels.append(cancel)
+        try:
+            self._check()
+            yield
+        finally:
+            self._cancels.remove(cancel)
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise StoppedError("The load was stopped; the target is as it was.")
+
+
+def _without_key(key: dict[str, object]) -> RejectedRow:
+    column = next(name for name, value in key.items() if value is None)
+    return RejectedRow(
+        key=printed_key(key),
+        column=column,
+        value="",
+        reason=Reason.NULL_KEY,
+        message=f"The key column {column} is NULL.",
+    )
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _listed(counts: Counts) -> str:
+    return ", ".join(
+        f"{count:,} {name}" for name, count in dataclasses.asdict(counts).items() if name != "source"
+    )

@@ -1,0 +1,236 @@
+"""PostgreSQL as a target: COPY into the stage, everything in one transaction."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from psycopg import sql
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from kernel.databases.endpoints import Endpoint
+from kernel.databases.errors import SourceUnavailableError
+from kernel.databases.postgresql import connect
+from kernel.databases.types import DataType
+from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
+from services.jobs.loading.targets import Row, Target
+
+FETCH_ROWS = 1000
+CANCEL_SECONDS = 10
+LOCK_TIMEOUT = "10min"
+END_SECONDS = 30.0
+PREPARE_LOCK = 0x706F72746F6C616E  # "portolan"
+DATA_ERRORS = "22"
+LOST = {"08", "57"}  # connection exceptions; an administrator ended the session or the server
+SETTINGS = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "standard_conforming_strings": "on",
+    "synchronous_commit": "on",
+    "lock_timeout": LOCK_TIMEOUT,
+    # A statement whose client has died ends by itself.
+    "client_connection_check_interval": "5s",
+}
+CSV = pa.csv.WriteOptions(include_header=False)
+
+
+def application(run_id: str) -> str:
+    """What a run's sessions are called."""
+    return f"portolan run {run_id}"
+
+
+def open_session(endpoint: Endpoint, run_id: str) -> psycopg.Connection:
+    """A session of a run, without a transaction around its statements. Fails with TargetUnavailableError."""
+    try:
+        connection = connect(endpoint, autocommit=True)
+    except SourceUnavailableError as error:
+        raise TargetUnavailableError(error.message) from None
+    with translated():
+        settings = SETTINGS | ({"application_name": application(run_id)} if run_id else {})
+        # Older servers lack some.
+        connection.execute(
+            "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, value)"
+            " JOIN pg_settings USING (name)",
+            (list(settings), list(settings.values())),
+        )
+    return connection
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turns psycopg's errors into ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        message = error.diag.message_primary or str(error)
+        if error.diag.message_detail:
+            message = f"{message}: {error.diag.message_detail}"
+        match error.sqlstate:
+            case "57014":
+                raise StoppedError("The statement was cancelled.") from None
+            case "55P03":
+                raise TargetUnavailableError("The table is locked by another session for too long.") from None
+            case str(state) if state.startswith(DATA_ERRORS):
+                raise TargetDataError(message) from None
+            case str(state) if state[:2] not in LOST:
+                raise TargetError(message) from None
+            case _ if isinstance(error, psycopg.OperationalError):
+                raise TargetUnavailableError(message) from None
+            case _:
+                raise
+
+
+class PostgresqlTarget(Target):
+    """A session of a PostgreSQL database. The stage is part of the load's transaction."""
+
+    def __init__(self, endpoint: Endpoint, run_id: str = "") -> None:
+        self.dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        self.connection = open_session(endpoint, run_id)
+        self.session = self.connection.info.backend_pid
+
+    def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> int:
+        """Runs a statement; without parameters, a `%` in it is only that."""
+        with translated():
+            # Binary results, of which there are none here, go by the protocol that takes a single statement.
+            return self.connection.execute(statement.encode(), parameters, binary=True).rowcount
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> Iterator[Row]:
+        """The rows; inside a transaction by a cursor of the server."""
+        with translated():
+            if (
+                parameters is not None
+                or self.connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            ):
+                yield from self.connection.execute(statement.encode(), parameters).fetchall()
+                return
+            with self.connection.cursor("portolan_rows") as cursor:
+                cursor.itersize = FETCH_ROWS
+                yield from cursor.execute(statement.encode())
+
+    def columns(self, schema: str, table: str) -> list[str]:
+        """The columns, also of a table in the search path when there is no schema."""
+        query = sql.SQL("SELECT * FROM {} WHERE false").format(_name(schema, table))
+        with translated():
+            return [column.name for column in self.connection.execute(query).description or ()]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction."""
+        with translated(), self.connection.transaction():
+            yield
+
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[None]:
+        """A transaction under an advisory lock: IF NOT EXISTS alone fails when two create at once."""
+        with self.transaction():
+            self.connection.execute("SELECT pg_advisory_xact_lock(%s)", (PREPARE_LOCK,))
+            yield
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[None]:
+        """A savepoint."""
+        self.execute("SAVEPOINT portolan_staging")
+        try:
+            yield
+        except TargetDataError:
+            self.execute("ROLLBACK TO SAVEPOINT portolan_staging")
+            raise
+        self.execute("RELEASE SAVEPOINT portolan_staging")
+
+    def begin_load(self) -> None:
+        """Begins the only transaction."""
+        self.execute("BEGIN")
+
+    def begin_merge(self, schema: str, table: str, tell: Callable[[str], None]) -> None:
+        """Locks the table against other writers; readers do not notice."""
+        lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(_name(schema, table))
+        self.execute("SAVEPOINT portolan_lock")
+        try:
+            with translated():
+                self.connection.execute(lock + sql.SQL(" NOWAIT"))
+        except TargetUnavailableError:
+            self.execute("ROLLBACK TO SAVEPOINT portolan_lock")
+            tell("Another session is writing to the table; waiting for it.")
+            with translated():
+                self.connection.execute(lock)
+
+    def fill(
+        self, stage: str, columns: Sequence[tuple[str, DataType]], batches: Iterator[pa.RecordBatch]
+    ) -> None:
+        """COPY in CSV, which knows NULL from an empty text and takes each value by its column's own rules."""
+        names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)
+        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(stage), names)
+        with translated(), self.connection.cursor() as cursor, cursor.copy(copy) as pipe:
+            for batch in batches:
+                sink = pa.BufferOutputStream()
+                pa.csv.write_csv(_printable(batch), sink, CSV)
+                pipe.write(memoryview(sink.getvalue()))
+
+    def unkept(self, array: pa.Array, type_: DataType) -> tuple[pa.Array, str] | None:
+        """Text with the character of code 0."""
+        del type_
+        if not pa.types.is_string(array.type) or not pc.any(mask := pc.match_substring(array, "\0")).as_py():
+            return None
+        return mask, "The value holds the character of code 0, which PostgreSQL cannot keep."
+
+    def analyze(self, table: str) -> None:
+        """ANALYZE."""
+        with translated():
+            self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+    def commit(self) -> None:
+        """COMMIT."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """ROLLBACK, if the connection is still there."""
+        with contextlib.suppress(psycopg.Error):
+            if self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                self.connection.execute("ROLLBACK")
+
+    def end_session(self, session: int, run_id: str) -> None:
+        """Terminates the backend and waits until it is gone."""
+        self.end_sessions(run_id, session)
+
+    def end_sessions(self, run_id: str, session: int | None = None) -> None:
+        """Terminates the run's backends, or the given one, and waits until they are gone."""
+        deadline = time.monotonic() + END_SECONDS
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+            " AND pid <> pg_backend_pid() AND pid = coalesce(%s, pid)"
+        )
+        with translated():
+            while self.connection.execute(query, (application(run_id), session)).rowcount:
+                if time.monotonic() > deadline:
+                    raise TargetUnavailableError(f"A session of run {run_id} does not end.")
+                time.sleep(0.02)
+
+    def cancel(self) -> None:
+        """Cancels the running statement."""
+        with contextlib.suppress(psycopg.Error):
+            self.connection.cancel_safe(timeout=CANCEL_SECONDS)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.connection.close()
+
+
+def _name(schema: str, table: str) -> sql.Identifier:
+    return sql.Identifier(schema, table) if schema else sql.Identifier(table)
+
+
+def _printable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with bytes in the form that PostgreSQL reads from text."""
+    columns = [
+        pa.array(
+            [None if value is None else f"\\x{value.hex()}" for value in column.to_pylist()], pa.string()
+        )
+        if pa.types.is_binary(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
