@@ -64,7 +64,10 @@ class Load:
         """Loads; returns when it is committed, else raises a LoadError or what the source says."""
         self._check()
         try:
-            with open_target(self._task.target, self._task.run_id) as target, self.cancelling(target.cancel):
+            with (
+                open_target(self._task.target, self._task.run_id, self.line) as target,
+                self.cancelling(target.cancel),
+            ):
                 self._run(target)
         except Exception:
             # Whatever a cancel broke off says so in words of its own.
@@ -113,7 +116,7 @@ class Load:
             self.line(f"{_rows(duplicate)} set aside: the key comes again later in the load.", Level.WARNING)
         staged = source - self._rejected - duplicate
         self._check()
-        target.begin_merge(plan.target.schema, plan.target.name, self.line)
+        target.begin_merge(plan.target.schema, plan.target.name)
         inserted, updated, closed = self._merge(target)
         counts = Counts(
             source=source,

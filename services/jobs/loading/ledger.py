@@ -37,6 +37,10 @@ class Ledger:
         self._target = target
         self._reference = reference
         self._name = table
+        server = target.dialect.name == "postgresql"
+        self._insert = postgresql_insert if server else sqlite_insert
+        # PostgreSQL's now() is when the transaction began.
+        self._now = sa.func.clock_timestamp() if server else sa.func.now()
         self.table = sa.Table(
             NAME,
             sa.MetaData(),
@@ -70,10 +74,9 @@ class Ledger:
                 "run_id": run_id,
                 "fence": fence,
                 "session": self._target.session,
-                "claim_time": sa.func.now(),
+                "claim_time": self._now,
             }
-            insert = postgresql_insert if self._target.dialect.name == "postgresql" else sqlite_insert
-            upsert = insert(self.table).values(target=self._name, mapping=self._reference, **values)
+            upsert = self._insert(self.table).values(target=self._name, mapping=self._reference, **values)
             lower = self.table.c.fence < fence
             upsert = upsert.on_conflict_do_update(
                 index_elements=["target", "mapping"], set_=values, where=lower
@@ -92,7 +95,7 @@ class Ledger:
         mine = sa.and_(*self._key(), self.table.c.fence == claim.fence, self.table.c.run_id == claim.run_id)
         values: dict[str, Any] = {f"rows_{name}": count for name, count in asdict(counts).items()}
         update = sa.update(self.table).where(mine)
-        update = update.values(committed_run_id=claim.run_id, commit_time=sa.func.now(), **values)
+        update = update.values(committed_run_id=claim.run_id, commit_time=self._now, **values)
         if self._target.run(update) != 1:
             raise FencedError("A newer attempt has claimed the target; this one changes nothing.")
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -17,7 +17,7 @@ from kernel.databases.errors import SourceUnavailableError
 from kernel.databases.postgresql import connect
 from kernel.databases.types import DataType
 from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
-from services.jobs.loading.targets import Row, Target
+from services.jobs.loading.targets import Row, Target, Tell
 
 FETCH_ROWS = 1000
 CANCEL_SECONDS = 10
@@ -66,7 +66,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        message = error.diag.message_primary or str(error)
+        message = error.diag.message_primary or str(error).split("\n", 1)[0]
         if error.diag.message_detail:
             message = f"{message}: {error.diag.message_detail}"
         match error.sqlstate:
@@ -87,7 +87,8 @@ def translated() -> Iterator[None]:
 class PostgresqlTarget(Target):
     """A session of a PostgreSQL database. The stage is part of the load's transaction."""
 
-    def __init__(self, endpoint: Endpoint, run_id: str = "") -> None:
+    def __init__(self, endpoint: Endpoint, run_id: str = "", tell: Tell = lambda _: None) -> None:
+        self._tell = tell
         self.dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
         self.connection = open_session(endpoint, run_id)
         self.session = self.connection.info.backend_pid
@@ -145,7 +146,7 @@ class PostgresqlTarget(Target):
         """Begins the only transaction."""
         self.execute("BEGIN")
 
-    def begin_merge(self, schema: str, table: str, tell: Callable[[str], None]) -> None:
+    def begin_merge(self, schema: str, table: str) -> None:
         """Locks the table against other writers; readers do not notice."""
         lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(_name(schema, table))
         self.execute("SAVEPOINT portolan_lock")
@@ -154,7 +155,7 @@ class PostgresqlTarget(Target):
                 self.connection.execute(lock + sql.SQL(" NOWAIT"))
         except TargetUnavailableError:
             self.execute("ROLLBACK TO SAVEPOINT portolan_lock")
-            tell("Another session is writing to the table; waiting for it.")
+            self._tell("Another session is writing to the table; waiting for it.")
             with translated():
                 self.connection.execute(lock)
 

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from kernel.databases.endpoints import Endpoint
 from kernel.databases.types import DataType, Kind
 from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
-from services.jobs.loading.targets import Row, Target
+from services.jobs.loading.targets import Row, Target, Tell
 
 BUSY_SECONDS = 1.0
 LOCK_SECONDS = 600.0
@@ -35,7 +35,9 @@ class SqliteTarget(Target):
 
     session = 0
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, tell: Tell = lambda _: None) -> None:
+        self._tell = tell
+        self._cancelled = False
         self.dialect = SQLiteDialect_pysqlite(paramstyle="named")
         with _translated():
             self._connection = sqlite3.connect(
@@ -63,7 +65,7 @@ class SqliteTarget(Target):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction that locks other writers out from its start."""
-        self._lock(lambda _: None)
+        self._lock()
         try:
             yield
         except BaseException:
@@ -92,11 +94,11 @@ class SqliteTarget(Target):
         """Begins the stage's transaction, which writes to temporary tables only."""
         self.execute("BEGIN")
 
-    def begin_merge(self, schema: str, table: str, tell: Callable[[str], None]) -> None:
+    def begin_merge(self, schema: str, table: str) -> None:
         """Ends the stage's transaction, and locks the file for the one that changes the table."""
         del schema, table
         self.execute("COMMIT")
-        self._lock(tell)
+        self._lock()
 
     def fill(
         self, stage: str, columns: Sequence[tuple[str, DataType]], batches: Iterator[pa.RecordBatch]
@@ -136,6 +138,7 @@ class SqliteTarget(Target):
 
     def cancel(self) -> None:
         """Interrupts the running statement."""
+        self._cancelled = True
         with contextlib.suppress(sqlite3.Error):
             self._connection.interrupt()
 
@@ -143,7 +146,7 @@ class SqliteTarget(Target):
         """Closes the file."""
         self._connection.close()
 
-    def _lock(self, tell: Callable[[str], None]) -> None:
+    def _lock(self) -> None:
         """Begins a transaction that writes, when nobody else's does."""
         deadline = time.monotonic() + LOCK_SECONDS
         told = False
@@ -151,12 +154,14 @@ class SqliteTarget(Target):
             try:
                 self.execute("BEGIN IMMEDIATE")
             except TargetUnavailableError:
+                if self._cancelled:
+                    raise StoppedError("The load was stopped.") from None
                 if time.monotonic() > deadline:
                     raise
             else:
                 return
             if not told:
-                tell("Another program is writing to the file; waiting for it.")
+                self._tell("Another program is writing to the file; waiting for it.")
                 told = True
 
 

@@ -21,6 +21,7 @@ from services.jobs.loading.targets import Target
 from services.jobs.loading.tasks import Task
 
 STAGE = "portolan_stage"
+MAX_QUERY = 16_000_000  # bytes: many logics, of which each was held against the limit of one
 
 
 class Teller(Protocol):
@@ -48,7 +49,7 @@ class Stage:
         self._target = target
         self._teller = teller
         self._columns = stage_columns(task.plan)
-        checked = queries.check(self._plan.source_query, task.source.kind)
+        checked = queries.check(self._plan.source_query, task.source.kind, max_bytes=MAX_QUERY)
         self._query = queries.bind(checked, task.parameters)
 
     def fill(self) -> int:

@@ -12,6 +12,7 @@ from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.types import DataType
 
 Row = tuple[Any, ...]
+Tell = Callable[[str], None]
 
 
 class Target(ABC):
@@ -61,8 +62,8 @@ class Target(ABC):
         """Begins what ends with `commit`: the stage is filled, nothing else is touched."""
 
     @abstractmethod
-    def begin_merge(self, schema: str, table: str, tell: Callable[[str], None]) -> None:
-        """Goes on to change the table, which no other load does meanwhile; tells when that makes it wait."""
+    def begin_merge(self, schema: str, table: str) -> None:
+        """Goes on to change the table, which nobody else does meanwhile; tells when that takes waiting."""
 
     @abstractmethod
     def fill(
@@ -113,16 +114,19 @@ class Target(ABC):
         return str(compiled), dict(compiled.params) if compiled.params else None
 
 
-def open_target(endpoint: Endpoint, run_id: str = "") -> Target:
-    """Opens a database for loading, for a run when one is given. Fails with `TargetUnavailableError`."""
+def open_target(endpoint: Endpoint, run_id: str = "", tell: Tell = lambda _: None) -> Target:
+    """Opens a database for loading, for a run when one is given; `tell` takes sentences for its log.
+
+    Fails with `TargetUnavailableError`.
+    """
     match endpoint.kind:
         case DatabaseKind.POSTGRESQL:
             from services.jobs.loading.postgresql import PostgresqlTarget
 
-            return PostgresqlTarget(endpoint, run_id)
+            return PostgresqlTarget(endpoint, run_id, tell)
         case DatabaseKind.SQLITE:
             from services.jobs.loading.sqlite import SqliteTarget
 
-            return SqliteTarget(endpoint)
+            return SqliteTarget(endpoint, tell)
         case DatabaseKind.FILES:
             raise ValueError("a folder of files is not loaded")
