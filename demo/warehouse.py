@@ -58,6 +58,6 @@ def arrivals(schema: str, airport: str) -> str:
 
 def _history(table: str, key: str, values: str, of: str) -> str:
     return f"""\
-SELECT {key} AS code, {values}, current_flag AS current,
-       substr(CAST(from_time AS VARCHAR), 1, 19) AS since, substr(CAST(to_time AS VARCHAR), 1, 10) AS until
+SELECT {values}, current_flag AS current,
+       substr(CAST(from_time AS VARCHAR), 1, 19) AS since, substr(CAST(to_time AS VARCHAR), 1, 19) AS until
 FROM {table} WHERE {key} = '{of}' ORDER BY from_time"""
