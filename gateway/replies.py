@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -111,6 +112,8 @@ def header_options(headers: Json) -> list[Json]:
 
 
 def _json_mapper(reply: Reply, headers: Json) -> Json:
+    if reply.status == HTTPStatus.UNAUTHORIZED:
+        headers = {**headers, "www-authenticate": "Bearer"}
     info = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reply.reason,

@@ -15,6 +15,7 @@ BEARER, BEARER_OR_COOKIE = "bearer", "bearer_or_cookie"
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 _OFF = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _NO_TOKEN = {"@type": f"{_FILTERS}.jwt_authn.v3.PerRouteConfig", "disabled": True}
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
@@ -44,7 +45,7 @@ def virtual_host(api: Api, settings: GatewaySettings, openapi: str) -> Json:
 def _health_route(api: Api) -> Json:
     """The script answers; the cluster stands here because CORS works on such routes only."""
     return {
-        "match": {"path": HEALTH_PATH},
+        "match": {"path": HEALTH_PATH, "headers": [_READS]},
         "route": {"cluster": api.services[0]},
         "typed_per_filter_config": {**_script({"name": HEALTH_SCRIPT}), **_open()},
     }
@@ -52,7 +53,7 @@ def _health_route(api: Api) -> Json:
 
 def _openapi_route(openapi: str) -> Json:
     return {
-        "match": {"path": OPENAPI_PATH},
+        "match": {"path": OPENAPI_PATH, "headers": [_READS]},
         "direct_response": {"status": 200, "body": {"filename": openapi}},
         "response_headers_to_add": header_options(
             {

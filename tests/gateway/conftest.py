@@ -19,6 +19,7 @@ from tests.gateway.fakes import FakeAuth, FakeConnections, FakeJobs, FakeMapping
 from tests.servers import Issuer, serve
 
 ORIGIN = "http://localhost:5173"
+SERVICES = ("auth", "connections", "jobs", "mapper")
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,18 @@ class Gateway:
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
 
+def servicers(issuer: Issuer) -> tuple[object, ...]:
+    """The fakes of all services."""
+    return FakeAuth(issuer), FakeConnections(), FakeMappings(), FakeJobs(), FakeRuns()
+
+
 @asynccontextmanager
 async def running(directory: Path, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway in front of one server that is every service."""
     issuer = Issuer(directory / "keys")
-    servicers = (FakeAuth(issuer), FakeConnections(), FakeMappings(), FakeJobs(), FakeRuns())
     async with AsyncExitStack() as stack:
-        address = await stack.enter_async_context(serve(issuer, *servicers))
-        addresses = {f"{name}_address": address for name in ("auth", "connections", "mapper", "jobs")}
+        address = await stack.enter_async_context(serve(issuer, *servicers(issuer)))
+        addresses = {f"{name}_address": address for name in SERVICES}
         defaults = {
             "data_dir": directory,
             "listen": f"127.0.0.1:{free_port()}",
