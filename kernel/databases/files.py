@@ -11,11 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from kernel.databases import arrow
-from kernel.databases.endpoints import Endpoint
+from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import (
-    QueryCancelledError,
     QueryInvalidError,
-    QueryTimeoutError,
     SourceUnavailableError,
 )
 from kernel.databases.sources import Column, Source, Table
@@ -38,14 +36,15 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 class FilesSource(Source):
     """A folder whose files are tables, named after them without the suffix."""
 
+    kind = DatabaseKind.FILES
+
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
         folder = Path(endpoint.path)
         self._time_limit = time_limit
-        self._cancelled = False
         try:
             self._files, self._hidden = _tables(folder)
         except OSError as error:
-            raise SourceUnavailableError(f"The folder cannot be read: {error.strerror}.") from None
+            raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
         self._views: set[str] = set()
         self._connection = duckdb.connect(":memory:", config=SETTINGS)
         self._connection.execute(f"SET allowed_directories = [{_literal(str(folder))}]")
@@ -137,11 +136,9 @@ class FilesSource(Source):
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in str(error):
-            if self._cancelled:
-                return QueryCancelledError("The query was cancelled.")
-            return QueryTimeoutError("The query ran longer than its time limit and was cancelled.")
+            return self._interrupted()
         if isinstance(error, (OSError, duckdb.IOException)):
-            return SourceUnavailableError("A file of the folder cannot be read.")
+            return SourceUnavailableError("a file of the folder cannot be read")
         text = str(error)
         # Below the first paragraph DuckDB advises on options and tells where the file lies.
         message = _KIND.sub("", text.split("\n\n", 1)[0])

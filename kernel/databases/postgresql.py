@@ -12,11 +12,9 @@ from psycopg import conninfo
 from psycopg.pq import ExecStatus
 
 from kernel.databases import arrow
-from kernel.databases.endpoints import Endpoint, SslMode
+from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
 from kernel.databases.errors import (
-    QueryCancelledError,
     QueryInvalidError,
-    QueryTimeoutError,
     SourceUnavailableError,
     position,
 )
@@ -81,6 +79,8 @@ def connect(endpoint: Endpoint, *, autocommit: bool = False) -> psycopg.Connecti
 class PostgresqlSource(Source):
     """A PostgreSQL database. Each query runs in a read-only transaction of its own, which is rolled back."""
 
+    kind = DatabaseKind.POSTGRESQL
+
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
         self._endpoint = endpoint
         self._connection = connect(endpoint)
@@ -92,7 +92,6 @@ class PostgresqlSource(Source):
             "SET LOCAL timezone = 'UTC'",
         )
         self._cursor: Any = None
-        self._cancelled = False
 
     def server(self) -> str:
         """The product and version."""
@@ -123,7 +122,7 @@ class PostgresqlSource(Source):
         fields = [field for field, _ in self._described(query)]
         names = [name for name, _, _ in fields]
         if not fields:
-            raise QueryInvalidError("The query returns no columns.")
+            raise QueryInvalidError("the query returns no columns")
         text = arrow.projected(query, [not read_exactly(oid) for _, oid, _ in fields], "text", limit)
         with self._arrow() as cursor:
             cursor.execute(text)
@@ -217,10 +216,8 @@ class PostgresqlSource(Source):
         self, state: str | None, message: str, hint: str | None, place: str | None = None, query: str = ""
     ) -> Exception:
         """The error of ours that the database's stands for; `place` is a character of the query, from 1."""
-        if state == CANCELLED and self._cancelled:
-            return QueryCancelledError("The query was cancelled.")
         if state == CANCELLED:
-            return QueryTimeoutError("The query ran longer than its time limit and was cancelled.")
+            return self._interrupted()
         if state is None or state.startswith(LOST):
             return SourceUnavailableError(message)
         line, column = position(query, int(place) - 1) if place else (0, 0)
@@ -233,4 +230,4 @@ def _server_message(text: str) -> str:
     Whether a port is closed, filtered or another program's is not for those who may try any host.
     """
     _, found, message = text.partition("FATAL:")
-    return message.strip().splitlines()[0] if found else "No PostgreSQL server answers there."
+    return message.strip().splitlines()[0] if found else "no PostgreSQL server answers there"

@@ -82,7 +82,7 @@ def check(query: str, kind: DatabaseKind, *, max_bytes: int = MAX_BYTES) -> Chec
     Fails with `QueryRefusedError`, at the place of the fault.
     """
     if len(query.encode()) > max_bytes:
-        raise QueryRefusedError(f"The query is longer than {max_bytes} bytes.")
+        raise QueryRefusedError(f"the query is longer than {max_bytes} bytes")
     text, tokens = _lex(query, kind)
     places = tuple(_parameters(text, tokens))
     # The parser sees a string for each parameter, as the database will.
@@ -100,7 +100,7 @@ def bind(query: CheckedQuery, values: Mapping[str, str] | None) -> str:
     """
     missing = set() if values is None else set(query.parameters) - values.keys()
     if missing:
-        raise QueryRefusedError(f"The parameter {min(missing)} has no value.")
+        raise QueryRefusedError(f"the parameter {min(missing)} has no value")
     parts = []
     done = 0
     for start, end in query.places:
@@ -115,20 +115,20 @@ def _lex(query: str, kind: DatabaseKind) -> tuple[str, list[Token]]:
     try:
         tokens = list(Dialect.get_or_raise(_DIALECTS[kind]).tokenize(query))
     except TokenError as error:
-        raise QueryRefusedError(f"The query cannot be read: {_first_line(error)}.") from None
+        raise QueryRefusedError(f"the query cannot be read: {_first_line(error)}") from None
     _check_reading(query, tokens, kind)
     depth = 0
     for token in tokens:
         depth += (token.token_type in _OPEN) - (token.token_type in _CLOSE)
         if depth > MAX_DEPTH:
-            raise _refused("The query is nested too deeply.", query, token.start)
+            raise _refused("the query is nested too deeply", query, token.start)
     while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
         query = query[: tokens.pop().start]
     if not tokens:
-        raise QueryRefusedError("The query is empty.")
+        raise QueryRefusedError("the query is empty")
     for token in tokens:
         if token.token_type is TokenType.SEMICOLON:
-            raise _refused("Only one statement is allowed.", query, token.start)
+            raise _refused("only one statement is allowed", query, token.start)
     return query, tokens
 
 
@@ -138,9 +138,9 @@ def _check_reading(query: str, tokens: list[Token], kind: DatabaseKind) -> None:
     for start, stop in (*((token.start, token.end + 1) for token in tokens), (len(query), len(query))):
         border = query[max(end - 1, 0) : start + 1] if start == end else ""
         if not _GAP.fullmatch(query, end, start) or re.fullmatch(_COMMENT, border):
-            raise _refused("A comment of this form is not allowed.", query, end)
+            raise _refused("a comment of this form is not allowed", query, end)
         if start < stop and not _TOKENS[kind].fullmatch(query, start, stop):
-            raise _refused("This cannot be read safely.", query, start)
+            raise _refused("this cannot be read safely", query, start)
         end = stop
 
 
@@ -168,26 +168,26 @@ def _parse(text: str, kind: DatabaseKind) -> exp.Expr:
         column = int(found.get("col") or 0) - len(found.get("highlight") or "") + 1
         message = str(found.get("description") or _first_line(error)).rstrip(".")
         raise QueryRefusedError(
-            f"The query cannot be read: {message}.", int(found.get("line") or 0), column
+            f"the query cannot be read: {message}", int(found.get("line") or 0), column
         ) from None
     except SqlglotError as error:
-        raise QueryRefusedError(f"The query cannot be read: {_first_line(error)}.") from None
+        raise QueryRefusedError(f"the query cannot be read: {_first_line(error)}") from None
     except RecursionError:
-        raise QueryRefusedError("The query is nested too deeply.") from None
+        raise QueryRefusedError("the query is nested too deeply") from None
     if tree is None:
-        raise QueryRefusedError("The query is empty.")
+        raise QueryRefusedError("the query is empty")
     return tree
 
 
 def _check_tree(tree: exp.Expr, text: str, kind: DatabaseKind) -> None:
     if not isinstance(tree, exp.Query):
-        raise QueryRefusedError("Only a SELECT is allowed.", 1, 1)
+        raise QueryRefusedError("only a SELECT is allowed", 1, 1)
     names = set()
     for node in tree.walk():
         if isinstance(node, _STATEMENTS):
-            raise _refused("Only a SELECT is allowed, which changes and locks nothing.", text, _start(node))
+            raise _refused("only a SELECT is allowed, which changes and locks nothing", text, _start(node))
         if isinstance(node, (exp.Placeholder, exp.Parameter, exp.SessionParameter)):
-            raise _refused("A parameter is written `:name`.", text, _start(node))
+            raise _refused("a parameter is written `:name`", text, _start(node))
         if isinstance(node, exp.Identifier) and isinstance(node.parent, exp.TableAlias):
             names.add(_start(node))
         if isinstance(node, exp.Table):
@@ -200,7 +200,7 @@ def _check_table(table: exp.Table, text: str, kind: DatabaseKind) -> None:
     start = _start(table.this) if table.this else -1
     literal = start < 0 or text[start] == "'"
     if literal or _SYSTEM[kind].fullmatch(name) or schema in _SYSTEM_SCHEMAS[kind]:
-        raise _refused(f"The table {table.name} is not allowed.", text, start)
+        raise _refused(f"the table {table.name} is not allowed", text, start)
 
 
 def _check_calls(text: str, kind: DatabaseKind, aliases: set[int]) -> None:
@@ -213,7 +213,7 @@ def _check_calls(text: str, kind: DatabaseKind, aliases: set[int]) -> None:
         word = raw.lower().split()[-1]
         quoted = token.token_type is TokenType.IDENTIFIER
         if quoted or ((word[0].isalpha() or word[0] == "_") and word not in ALLOWED[kind]):
-            raise _refused(f"The function {raw} is not allowed.", text, token.start)
+            raise _refused(f"the function {raw} is not allowed", text, token.start)
 
 
 def _start(node: exp.Expr) -> int:
@@ -234,5 +234,5 @@ def _first_line(error: Exception) -> str:
 
 def _literal(value: str) -> str:
     if "\0" in value:
-        raise QueryRefusedError("The value of a parameter contains a NUL character.")
+        raise QueryRefusedError("the value of a parameter contains a NUL character")
     return "'" + value.replace("'", "''") + "'"

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
+from kernel.databases.errors import QueryCancelledError, QueryTimeoutError
 from kernel.databases.types import DataType
 
 
@@ -51,6 +52,9 @@ class Source(ABC):
     than the time limit ends as `QueryTimeoutError`, a cancelled one as `QueryCancelledError`, and a lost
     connection as `SourceUnavailableError`.
     """
+
+    kind: ClassVar[DatabaseKind]
+    _cancelled = False
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +108,12 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Ends the session; whatever runs is cancelled."""
+
+    def _interrupted(self) -> Exception:
+        """Why a query was interrupted: by `cancel`, or else by the time limit."""
+        if self._cancelled:
+            return QueryCancelledError("the query was cancelled")
+        return QueryTimeoutError("the query ran longer than its time limit and was cancelled")
 
 
 def open_source(endpoint: Endpoint, *, time_limit: float | None = None) -> Source:

@@ -11,11 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from kernel.databases import arrow
-from kernel.databases.endpoints import Endpoint
+from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import (
-    QueryCancelledError,
     QueryInvalidError,
-    QueryTimeoutError,
     SourceUnavailableError,
 )
 from kernel.databases.sources import Column, ForeignKey, Source, Table
@@ -45,14 +43,15 @@ WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND n
 class SqliteSource(Source):
     """A SQLite file; one that does not exist yet is an empty database, for the first load creates it."""
 
+    kind = DatabaseKind.SQLITE
+
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
         path = Path(endpoint.path)
         self._missing = not path.exists()
         self._time_limit = time_limit
         self._deadline: float | None = None
-        self._cancelled = False
         if self._missing and not path.parent.is_dir():
-            raise SourceUnavailableError("The folder of the file does not exist.")
+            raise SourceUnavailableError("the folder of the file does not exist")
         try:
             self._connection = sqlite3.connect(
                 ":memory:" if self._missing else f"{path.as_uri()}?mode=ro",
@@ -63,7 +62,7 @@ class SqliteSource(Source):
             )
             self._connection.execute("PRAGMA schema_version").fetchall()
         except sqlite3.Error as error:
-            raise SourceUnavailableError(f"SQLite cannot open the file: {error}.") from None
+            raise SourceUnavailableError(f"SQLite cannot open the file: {error}") from None
         self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._connection.set_authorizer(_authorize)
         self._connection.set_progress_handler(self._overdue, STEPS)
@@ -165,12 +164,10 @@ class SqliteSource(Source):
 
     def _failure(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_INTERRUPT and self._cancelled:
-            return QueryCancelledError("The query was cancelled.")
         if code == sqlite3.SQLITE_INTERRUPT:
-            return QueryTimeoutError("The query ran longer than its time limit and was cancelled.")
+            return self._interrupted()
         if code in _BROKEN:
-            return SourceUnavailableError(f"SQLite cannot read the file: {error}.")
+            return SourceUnavailableError(f"SQLite cannot read the file: {error}")
         return QueryInvalidError(str(error))
 
     def _overdue(self) -> int:
