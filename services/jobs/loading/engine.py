@@ -136,7 +136,11 @@ class Load:
         """The numbers of rows inserted, updated and closed."""
         merge = self._plan.merge
         if not list(target.rows(merge.target_has_rows)):
-            return target.execute(merge.insert_all), 0, 0
+            inserted = target.execute(merge.insert_all)
+            # Made after the rows, an index costs a quarter of what it costs row by row.
+            self._create_indexes(target)
+            return inserted, 0, 0
+        self._create_indexes(target)
         target.analyze(STAGE)
         target.execute(merge.create_delta)
         found: dict[str, int] = dict(target.rows(merge.count_delta))
@@ -153,13 +157,19 @@ class Load:
             )
         return inserted, updated, closed
 
+    def _create_indexes(self, target: Target) -> None:
+        for statement in self._plan.target.create_indexes:
+            self._check()
+            target.execute(statement)
+
     def _set_aside_null_keys(self, target: Target) -> None:
         stage = self._plan.stage
         names = [column.name for column in self._plan.stage_columns if column.key]
-        found = target.rows(stage.select_null_keys)
+        found, before = target.rows(stage.select_null_keys), self._rejected
         while rows := list(islice(found, REJECTED_AT_ONCE)):
             self.reject([_without_key(dict(zip(names, row, strict=True))) for row in rows])
-        target.execute(stage.delete_null_keys)
+        if self._rejected > before:
+            target.execute(stage.delete_null_keys)
 
     def line(self, message: str, level: Level = Level.INFO) -> None:
         """Tells a line of the log."""

@@ -35,6 +35,8 @@ SETTINGS = {
     # A statement whose client has died ends by itself.
     "client_connection_check_interval": "5s",
 }
+MEMORY = {"work_mem": 128 * 1024, "maintenance_work_mem": 256 * 1024, "temp_buffers": 8 * 1024}
+"""What a load takes at least, in the server's units: 128 MiB, 256 MiB and 64 MiB."""
 CSV = pa.csv.WriteOptions(include_header=False)
 
 
@@ -56,6 +58,11 @@ def open_session(endpoint: Endpoint, run_id: str) -> psycopg.Connection:
             "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, value)"
             " JOIN pg_settings USING (name)",
             (list(settings), list(settings.values())),
+        )
+        connection.execute(
+            "SELECT set_config(name, value::text, false) FROM unnest(%s::text[], %s::bigint[])"
+            " AS wanted(name, value) JOIN pg_settings USING (name) WHERE setting::bigint < value",
+            (list(MEMORY), list(MEMORY.values())),
         )
     return connection
 

@@ -8,19 +8,21 @@ from services.jobs.loading.ledger import Ledger
 from services.jobs.loading.targets import Target, open_target
 
 
-def prepare(endpoint: Endpoint, target: plan_pb2.TargetTable) -> None:
-    """Creates what is missing of the schema, the table, its columns, its indexes and the ledger.
+def prepare(endpoint: Endpoint, plan: plan_pb2.LoadPlan) -> None:
+    """Creates what is missing of the schema, the table, its columns and the ledger.
 
+    A table that holds rows gets its missing indexes as well; an empty one gets them from its first load.
     May be called again, and by several at once. Fails with TargetRefusedError, in the database's own words.
     """
     try:
         with open_target(endpoint) as database, database.preparing():
-            _prepare(database, target)
+            _prepare(database, plan)
     except TargetError as error:
-        raise TargetRefusedError(str(error), table=target.name) from None
+        raise TargetRefusedError(str(error), table=plan.target.name) from None
 
 
-def _prepare(database: Target, target: plan_pb2.TargetTable) -> None:
+def _prepare(database: Target, plan: plan_pb2.LoadPlan) -> None:
+    target = plan.target
     if target.create_schema:
         database.execute(target.create_schema)
     database.execute(target.create_table)
@@ -32,6 +34,7 @@ def _prepare(database: Target, target: plan_pb2.TargetTable) -> None:
             message = f"The table exists without its column {column.name}, which cannot be added to it."
             raise TargetRefusedError(message, table=target.name)
         database.execute(column.add_column)
-    for statement in target.create_indexes:
-        database.execute(statement)
+    if list(database.rows(plan.merge.target_has_rows)):
+        for statement in target.create_indexes:
+            database.execute(statement)
     Ledger(database, target.schema, "", target.name).create()

@@ -83,5 +83,5 @@ class JobServicer(rpc.JobServiceServicer):
         organization = principal().organization_id
         plan = self._clients.compile(reference)
         target = self._clients.lease(organization, plan.target_connection, f"job {reference}")
-        prepare(target, plan.target)
+        prepare(target, plan)
         return plan_row(organization, plan)
