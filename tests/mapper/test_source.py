@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from services.mapper.compiler import parameters
 from services.mapper.definition import Column, Definition
 from tests.mapper.warehouse import Counts, Warehouse, definition
 
@@ -92,11 +91,13 @@ def test_quoted_result_columns_keep_their_case(warehouse: Warehouse) -> None:
     assert rows(warehouse, mapping) == [(1, 2, 3)]
 
 
-def test_parameters_are_found_where_they_are_parameters() -> None:
-    logic = """select :day, ':text', "a:name", x::date, y /* :block */ from t -- :line
-        where 'it''s :not' = :org and z > :day and q = '12:30:00'"""
-    assert parameters(definition(part("K", logic, "x"), part("L", "select :zone", "x"))) == [
-        "day",
-        "org",
-        "zone",
-    ]
+def test_parameters_are_found_in_all_logics(warehouse: Warehouse) -> None:
+    logic = "select 1 as id, 'a' as v from a -- :line\n where ':text' <> :day"
+    mapping = definition(
+        part("K", logic, "id", key=True, key_sequence=1, data_type="Integer"),
+        part("V", logic, "v"),
+        part("W", "select id, v from b where v = :zone or v = :day", "v"),
+    )
+    plan = warehouse.plan(mapping)
+    assert list(plan.parameters) == ["day", "zone"]
+    assert plan.source_query in plan.stage.fill

@@ -2,6 +2,5 @@
 
 from services.mapper.compiler.names import NameRefusedError
 from services.mapper.compiler.plan import compile_plan
-from services.mapper.compiler.source import parameters
 
-__all__ = ["NameRefusedError", "compile_plan", "parameters"]
+__all__ = ["NameRefusedError", "compile_plan"]

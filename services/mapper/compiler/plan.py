@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
 from kernel.databases.types import DataType
 from portolan.common.v1 import datatypes_pb2
@@ -10,7 +11,7 @@ from portolan.mapper.v1 import plan_pb2 as pb
 from services.mapper.compiler.dialects import Dialect
 from services.mapper.compiler.lookups import incoming
 from services.mapper.compiler.merge import Merge
-from services.mapper.compiler.source import parameters, source_query
+from services.mapper.compiler.source import source_query
 from services.mapper.compiler.sqlite import Sqlite
 from services.mapper.compiler.stage import stage_message, stage_table
 from services.mapper.compiler.target import column_type, target_message, target_table
@@ -29,7 +30,8 @@ def compile_plan(
 ) -> pb.LoadPlan:
     """The statements that load a validated mapping; `dimensions` are those that it looks up, by reference.
 
-    Fails with NameRefusedError when the target cannot keep a name.
+    Fails with NameRefusedError when the target cannot keep a name, and with QueryRefusedError when the logics
+    are not plain SELECTs.
     """
     reads, loads = dialect(source), dialect(target)
     columns = definition.sourced
@@ -46,7 +48,7 @@ def compile_plan(
         source_kind=Kind.Value(f"KIND_{source}"),
         target_kind=Kind.Value(f"KIND_{target}"),
         source_query=query,
-        parameters=parameters(definition),
+        parameters=queries.check(query, source, max_bytes=len(query.encode())).parameters,
         stage_columns=[
             pb.StageColumn(name=loads.fold(c.name), type=_type(column_type(c)), key=c.key) for c in columns
         ],

@@ -5,7 +5,6 @@ of one combination are joined (rows that lack any are left out); the driving com
 columns, comes first and the others are attached to it where their key is found.
 """
 
-import re
 from collections.abc import Sequence
 from itertools import count, groupby
 from typing import Any
@@ -16,11 +15,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from services.mapper.compiler.dialects import Dialect
 from services.mapper.definition import Column, Definition
-
-# A run parameter, or what may hold something that looks like one: a text, quoted name, comment or cast.
-PARAMETER = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|::|(?<![\w:]):([A-Za-z_]\w*)""", re.DOTALL
-)
 
 
 class Logic(sa.TableClause):
@@ -80,12 +74,6 @@ def source_query(definition: Definition, source: Dialect, target: Dialect) -> st
     }
     select = sa.select(*(values[id(c)].label(target.fold(c.name)) for c in definition.sourced))
     return source.sql(select.select_from(joined))
-
-
-def parameters(definition: Definition) -> list[str]:
-    """The run parameters that the logics use, sorted."""
-    texts = (column.statement for column in definition.sourced)
-    return sorted({match[1] for text in texts for match in PARAMETER.finditer(text) if match[1]})
 
 
 def _combinations(definition: Definition) -> list[list[Column]]:

@@ -1,0 +1,1 @@
+"""Mappings over gRPC."""

@@ -1,0 +1,232 @@
+"""The servicer: message → one transaction → domain → message; nothing remote is asked inside one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Container
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+
+from kernel.auth import principal
+from kernel.db import Database
+from kernel.errors import FieldInvalidError
+from kernel.resources import check_etag, enum_name, merge, page
+from portolan.mapper.v1 import mappings_pb2 as pb
+from portolan.mapper.v1 import mappings_pb2_grpc as rpc
+from portolan.mapper.v1 import plan_pb2
+from services.mapper.clients import Clients
+from services.mapper.compiler import compile_plan
+from services.mapper.definition import Definition
+from services.mapper.domain import mappings
+from services.mapper.errors import MappingInUseError, MappingNotValidatedError
+from services.mapper.models import Mapping, MappingVersion
+from services.mapper.servicers.files import CSV, XLSX, Upload, pieces, received
+from services.mapper.servicers.inspection import inspect
+from services.mapper.servicers.messages import (
+    MUTABLE,
+    TABLE_TYPES,
+    check_sheet,
+    definition_of,
+    to_fault,
+    to_imported,
+    to_mapping,
+)
+from services.mapper.workbook import write_csv, write_xlsx
+
+if TYPE_CHECKING:
+    import grpc
+
+MAX_EXPORTED = 200
+
+
+class MappingServicer(rpc.MappingServiceServicer):
+    """Keeps mappings and their versions, checks and compiles them."""
+
+    def __init__(self, database: Database, clients: Clients) -> None:
+        self._database = database
+        self._clients = clients
+
+    def CreateMapping(self, request: pb.CreateMappingRequest, context: "grpc.ServicerContext") -> pb.Mapping:
+        """The mapping in version 1."""
+        caller, definition = principal(), definition_of(request.mapping)
+        with self._database.transaction() as session:
+            return to_mapping(mappings.create(session, caller.organization_id, definition, caller.user_id))
+
+    def GetMapping(self, request: pb.GetMappingRequest, context: "grpc.ServicerContext") -> pb.Mapping:
+        """A mapping in a version."""
+        with self._database.read() as session:
+            organization = principal().organization_id
+            return to_mapping(mappings.get(session, organization, request.reference, request.version))
+
+    def ListMappings(
+        self, request: pb.ListMappingsRequest, context: "grpc.ServicerContext"
+    ) -> pb.ListMappingsResponse:
+        """A page of mappings in their latest versions."""
+        with self._database.read() as session:
+            table_type = enum_name(TABLE_TYPES, request.table_type)
+            query = mappings.found(principal().organization_id, request.search, table_type)
+            rows, token = page(session, query, Mapping.reference, request)
+            found = [to_mapping(row, columns=False) for row in mappings.latest(session, rows)]
+        return pb.ListMappingsResponse(mappings=found, next_page_token=token)
+
+    def ListMappingVersions(
+        self, request: pb.ListMappingVersionsRequest, context: "grpc.ServicerContext"
+    ) -> pb.ListMappingVersionsResponse:
+        """A page of a mapping's versions, the newest first."""
+        with self._database.read() as session:
+            mapping = mappings.get(session, principal().organization_id, request.reference).mapping
+            query = mappings.versions(mapping)
+            rows, token = page(session, query, MappingVersion.version, request, descending=True)
+            found = [to_mapping(mappings.Revision(mapping, row), columns=False) for row in rows]
+        return pb.ListMappingVersionsResponse(versions=found, next_page_token=token)
+
+    def UpdateMapping(self, request: pb.UpdateMappingRequest, context: "grpc.ServicerContext") -> pb.Mapping:
+        """The mapping in the new version, or as it was."""
+        caller = principal()
+        with self._database.transaction() as session:
+            revision = mappings.lock(session, caller.organization_id, request.reference)
+            check_etag(revision.mapping, request.mapping.etag)
+            message = to_mapping(revision)
+            merge(message, request.mapping, request.update_mask, MUTABLE)
+            return to_mapping(mappings.change(session, revision, definition_of(message), caller.user_id))
+
+    def DeleteMapping(self, request: pb.DeleteMappingRequest, context: "grpc.ServicerContext") -> Empty:
+        """Nothing; the mapping is gone."""
+        organization, reference = principal().organization_id, request.reference
+        with self._database.read() as session:
+            mappings.get(session, organization, reference)
+        if self._clients.has_job(reference):
+            raise MappingInUseError(f"a job of {reference} exists; delete it first", mapping=reference)
+        with self._database.transaction() as session:
+            mapping = mappings.lock(session, organization, reference).mapping
+            check_etag(mapping, request.etag)
+            session.delete(mapping)
+        return Empty()
+
+    def ValidateMapping(
+        self, request: pb.ValidateMappingRequest, context: "grpc.ServicerContext"
+    ) -> pb.ValidateMappingResponse:
+        """Every fault of the latest version."""
+        organization, reference = principal().organization_id, request.reference
+        with self._database.read() as session:
+            revision = mappings.get(session, organization, reference)
+            definition, number = revision.definition, revision.version.version
+            dimensions = mappings.dimensions(session, organization, definition)
+        faults = inspect(definition, dimensions, self._clients)
+        with self._database.transaction() as session:
+            version = mappings.get(session, organization, reference, number).version
+            mappings.record(version, [asdict(fault) for fault in faults])
+        return pb.ValidateMappingResponse(version=number, faults=map(to_fault, faults))
+
+    def ActivateMapping(
+        self, request: pb.ActivateMappingRequest, context: "grpc.ServicerContext"
+    ) -> pb.Mapping:
+        """The mapping, with its latest version active."""
+        with self._database.transaction() as session:
+            revision = mappings.lock(session, principal().organization_id, request.reference)
+            check_etag(revision.mapping, request.etag)
+            mappings.activate(revision)
+        return to_mapping(revision)
+
+    def DeactivateMapping(
+        self, request: pb.DeactivateMappingRequest, context: "grpc.ServicerContext"
+    ) -> pb.Mapping:
+        """The mapping, without an active version."""
+        with self._database.transaction() as session:
+            revision = mappings.lock(session, principal().organization_id, request.reference)
+            check_etag(revision.mapping, request.etag)
+            mappings.deactivate(revision)
+        return to_mapping(revision)
+
+    def CompileMapping(
+        self, request: pb.CompileMappingRequest, context: "grpc.ServicerContext"
+    ) -> plan_pb2.LoadPlan:
+        """The plan of a version."""
+        organization = principal().organization_id
+        with self._database.read() as session:
+            revision = mappings.compilable(session, organization, request.reference, request.version)
+            definition, number = revision.definition, revision.version.version
+            dimensions = mappings.dimensions(session, organization, definition)
+        _check_dimensions(definition, dimensions)
+        source = self._clients.kind(definition.source_connection)
+        target = self._clients.kind(definition.target_connection)
+        return compile_plan(definition, number, source=source, target=target, dimensions=dimensions)
+
+    async def ImportMappings(
+        self, request: AsyncIterator[pb.ImportMappingsRequest], context: "grpc.ServicerContext"
+    ) -> pb.ImportMappingsResponse:
+        """What was saved of a file, mapping by mapping."""
+        return await asyncio.to_thread(self._import, await received(request))
+
+    async def ExportMappings(
+        self, request: pb.ExportMappingsRequest, context: "grpc.ServicerContext"
+    ) -> AsyncIterator[HttpBody]:
+        """Mappings as a file."""
+        content, name = await asyncio.to_thread(self._export, request)
+        kind = CSV if request.format == pb.FILE_FORMAT_CSV else XLSX
+        await _announce(context, name)
+        for piece in pieces(content, kind):
+            yield piece
+
+    async def GetTemplate(
+        self, request: pb.GetTemplateRequest, context: "grpc.ServicerContext"
+    ) -> AsyncIterator[HttpBody]:
+        """A blank file."""
+        csv = request.format == pb.FILE_FORMAT_CSV
+        content = write_csv(None) if csv else await asyncio.to_thread(write_xlsx, [])
+        await _announce(context, f"mapper_template.{'csv' if csv else 'xlsx'}")
+        for piece in pieces(content, CSV if csv else XLSX):
+            yield piece
+
+    def _import(self, upload: Upload) -> pb.ImportMappingsResponse:
+        caller, sheets = principal(), upload.sheets()
+        for sheet in sheets:
+            check_sheet(sheet)
+        with self._database.read() if upload.validate_only else self._database.transaction() as session:
+            save = mappings.preview if upload.validate_only else mappings.save
+            # In one order for all, lest two imports wait for each other.
+            outcomes = {
+                sheet.definition.reference: save(session, caller, sheet.definition)
+                for sheet in sorted(sheets, key=lambda sheet: sheet.definition.reference)
+            }
+        return pb.ImportMappingsResponse(mappings=[to_imported(sheet, outcomes) for sheet in sheets])
+
+    def _export(self, request: pb.ExportMappingsRequest) -> tuple[bytes, str]:
+        """The file and its name."""
+        with self._database.read() as session:
+            revisions = mappings.exported(session, principal().organization_id, request.references)
+        found = [revision.definition for revision in revisions]
+        if request.format == pb.FILE_FORMAT_CSV:
+            if len(found) != 1:
+                _refuse("format", "a CSV file holds exactly one mapping: name it, or ask for XLSX")
+            return write_csv(found[0]), f"{found[0].reference}_data.csv"
+        if not 0 < len(found) <= MAX_EXPORTED:
+            _refuse("references", f"there are {len(found)} mappings; a workbook holds 1 to {MAX_EXPORTED}")
+        faults = {
+            revision.mapping.reference: [
+                (f["row"], f["field"], f["message"]) for f in revision.version.faults
+            ]
+            for revision in revisions
+            if request.mark_faults
+        }
+        name = found[0].reference if len(found) == 1 else "mappings"
+        return write_xlsx(found, faults), f"{name}_data.xlsx"
+
+
+async def _announce(context: Any, name: str) -> None:
+    """Tells browsers the name to save a file under; the context of a stream is one of the loop's."""
+    header = (("content-disposition", f'attachment; filename="{name}"'),)
+    await context.send_initial_metadata(header)
+
+
+def _check_dimensions(definition: Definition, dimensions: Container[str]) -> None:
+    """Raises MappingNotValidatedError when a dimension that is looked up went away since the validation."""
+    for _, lookup in definition.looked_up:
+        if lookup.mapping not in dimensions:
+            message = f"{lookup.mapping}, which is looked up, has no active or validated version"
+            raise MappingNotValidatedError(message, mapping=lookup.mapping)
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise FieldInvalidError(f"{field}: {message}", fields={field: message})
