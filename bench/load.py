@@ -161,7 +161,7 @@ def _load(server: PostgresServer, source: str, target: str, fence: int) -> tuple
     )
     kind = DatabaseKind.POSTGRESQL
     plan = compile_plan(definition, 1, source=kind, target=kind, dimensions={})
-    prepare(endpoint(target), plan.target)
+    prepare(endpoint(target), plan)
     task = Task(
         run_id=f"bench-{fence}", fence=fence, plan=plan, source=endpoint(source), target=endpoint(target)
     )
