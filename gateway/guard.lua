@@ -9,7 +9,21 @@ local MESSAGE = 1
 local MAX_DEPTH, MAX_VIOLATIONS, MAX_NAME = 64, 40, 200
 local QUOTE, BACKSLASH, COMMA, COLON = 34, 92, 44, 58
 local BRACKET, BRACKET_END, BRACE, BRACE_END = 91, 93, 123, 125
+local SPACE, TAB, LINE_FEED, RETURN = 32, 9, 10, 13
 local LITERALS = { ["true"] = true, ["false"] = true, ["null"] = true }
+
+-- The bytes of some characters, as a set.
+local function bytes(characters)
+  local set = {}
+  for index = 1, #characters do
+    set[byte(characters, index)] = true
+  end
+  return set
+end
+
+local ESCAPES = bytes('"\\/bfnrtu')
+local SCALAR = bytes("+-.0123456789Eaeflnrstu") -- of numbers, and of `true`, `false` and `null`
+local NUMBER = bytes("-0123456789") -- what a number begins with
 
 -- Answers -----------------------------------------------------------------------------------------------------------
 
@@ -66,39 +80,55 @@ local function report(description)
   violations[#violations + 1] = { field = shown(path), description = description }
 end
 
-local function next_byte()
-  position = find(text, "[^ \t\r\n]", position)
-  if not position then
-    position = #text + 1
-    malformed("the JSON ends too early")
+-- The next byte that is no space; nil at the end. Loops over bytes are compiled, patterns are not.
+local function skip_spaces()
+  local at = position
+  local found = byte(text, at)
+  while found == SPACE or found == LINE_FEED or found == RETURN or found == TAB do
+    at = at + 1
+    found = byte(text, at)
   end
-  return byte(text, position)
+  position = at
+  return found
+end
+
+local function next_byte()
+  return skip_spaces() or malformed("the JSON ends too early")
 end
 
 -- The content of the string that starts here, as it is written; reading goes on behind it.
 local function read_string()
-  local start, at = position + 1, position
-  while true do
-    at = find(text, '["\\%z\1-\31]', at + 1)
-    local found = at and byte(text, at)
-    if found == QUOTE then
-      position = at + 1
-      return sub(text, start, at - 1)
-    elseif found == BACKSLASH and find(text, '^["\\/bfnrtu]', at + 1) then
+  local start = position + 1
+  local at = start
+  local found = byte(text, at)
+  while found ~= QUOTE do
+    if found == BACKSLASH then
       at = at + 1
-    else
+      if not ESCAPES[byte(text, at)] then
+        malformed("the JSON string is broken")
+      end
+    elseif not found or found < SPACE then
       malformed("the JSON string is broken")
     end
+    at = at + 1
+    found = byte(text, at)
   end
+  position = at + 1
+  return sub(text, start, at - 1)
 end
 
 local function read_scalar()
-  local _, last = find(text, "^[%w.+-]+", position)
-  local token = last and sub(text, position, last)
-  if not token or not (LITERALS[token] or find(token, "^-?%d+%.?%d*[eE]?[+-]?%d*$")) then
+  local at = position
+  local found = byte(text, at)
+  while found and SCALAR[found] do
+    at = at + 1
+    found = byte(text, at)
+  end
+  local token = sub(text, position, at - 1)
+  if not LITERALS[token] and not (NUMBER[byte(token)] and tonumber(token)) then
     malformed("this is not JSON")
   end
-  position = last + 1
+  position = at
 end
 
 local read_value
@@ -210,7 +240,7 @@ local function check_body(body, rule)
       malformed("the body must be a JSON object, and something else stands")
     end
     read_value(MESSAGE, rule.message, rule.given)
-    if find(text, "[^ \t\r\n]", position) then
+    if skip_spaces() then
       malformed("something follows the JSON object")
     end
   end)

@@ -1,6 +1,11 @@
 """What requests and answers look like in JSON."""
 
+import re
+
 import httpx
+import pytest
+
+from gateway.api import Binding, Rpc, load
 
 
 def test_names_are_snake_case_and_defaults_are_printed(client: httpx.Client) -> None:
@@ -27,3 +32,21 @@ def test_a_plus_in_a_query_is_a_space_and_a_path_is_unescaped(client: httpx.Clie
 def test_empty_answers_are_empty_objects(client: httpx.Client) -> None:
     assert client.post("/api/v1/auth/logout").json() == {}
     assert client.post("/api/v1/auth/logout", json={}).json() == {}
+
+
+def _bindings() -> list[tuple[Rpc, Binding]]:
+    return [(rpc, binding) for rpc in load().exposed for binding in rpc.bindings]
+
+
+@pytest.mark.parametrize(("rpc", "binding"), _bindings(), ids=lambda each: getattr(each, "path", None))
+def test_every_path_of_the_protos_is_served_and_guarded(
+    client: httpx.Client, rpc: Rpc, binding: Binding
+) -> None:
+    path = re.sub(r"\{\w+\}", "A", binding.template)
+    body = "{}" if binding.body else None
+    if not rpc.descriptor.server_streaming:
+        answer = client.request(binding.verb, path, content=body)
+        assert answer.status_code not in {404, 405, 415}, answer.text
+    answer = client.request(binding.verb, f"{path}?nope=1", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "nope: the query may not give this field"
