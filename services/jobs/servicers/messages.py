@@ -50,4 +50,6 @@ def plan_row(organization_id: str, plan: plan_pb2.LoadPlan) -> Plan:
 
 def json_text(message: Message) -> str:
     """A message as one line of JSON, its fields named as in the proto."""
-    return MessageToJson(message, preserving_proto_field_name=True, indent=None)
+    return MessageToJson(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
+    )
