@@ -17,6 +17,7 @@ def compose(settings: Settings, environment: app.Environment) -> app.Parts:
         environment.secrets,
         Policy(hosts, settings.folders),
         query_seconds=settings.query_seconds,
+        looks=max(1, settings.workers // 2),
     )
     return app.Parts([servicer])
 

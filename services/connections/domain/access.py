@@ -7,6 +7,7 @@ from typing import Any
 
 from kernel.databases import hosts, paths
 from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
+from services.connections.errors import HostRefusedError, PathRefusedError
 from services.connections.models import Connection
 
 POSTGRESQL_PORT = 5432
@@ -22,7 +23,12 @@ class Policy:
 
 def check(kind: DatabaseKind, settings: Mapping[str, Any], policy: Policy) -> None:
     """Raises HostRefusedError or PathRefusedError where the settings lead to what may not be reached."""
-    _place(kind, settings, policy)
+    try:
+        _place(kind, settings, policy)
+    except (HostRefusedError, PathRefusedError) as refused:
+        place = f"connection.{kind.value.lower()}"
+        fields = {f"{place}.{name}": text for name, text in refused.fields.items()}
+        raise type(refused)(refused.message, fields=fields) from None
 
 
 def endpoint(row: Connection, password: str, policy: Policy) -> Endpoint:

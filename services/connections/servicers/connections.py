@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 
+from kernel import clients
 from kernel.auth import principal
 from kernel.crypto import KeyRing
 from kernel.databases import queries
@@ -19,6 +20,7 @@ from kernel.resources import DEFAULT_PAGE, check_etag, last_seen, merge, next_to
 from portolan.connections.v1 import connections_pb2 as pb
 from portolan.connections.v1 import connections_pb2_grpc as rpc
 from services.connections.domain import access, connections
+from services.connections.domain.bulkheads import Bulkhead
 from services.connections.errors import QueryInvalidError, QueryRefusedError, QueryTimeoutError
 from services.connections.models import Connection, CredentialLease
 from services.connections.servicers.messages import definition, to_column, to_connection, to_rows, to_table
@@ -29,18 +31,28 @@ if TYPE_CHECKING:
 _MUTABLE = frozenset({"description", "postgresql", "sqlite", "files"})
 DOMAIN = pb.DESCRIPTOR.package
 DEFAULT_ROWS = 20
+DEFAULT_LOOKS = 8
+"""Calls that may look into one connection at once."""
+MIN_SECONDS = 0.1
 
 
 class ConnectionServicer(rpc.ConnectionServiceServicer):
     """Keeps connections, and looks at what they hold."""
 
     def __init__(
-        self, database: Database, secrets: KeyRing, policy: access.Policy, *, query_seconds: float
+        self,
+        database: Database,
+        secrets: KeyRing,
+        policy: access.Policy,
+        *,
+        query_seconds: float,
+        looks: int = DEFAULT_LOOKS,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._policy = policy
         self._query_seconds = query_seconds
+        self._bulkhead = Bulkhead(looks)
 
     def CreateConnection(
         self, request: pb.CreateConnectionRequest, context: "grpc.ServicerContext"
@@ -112,18 +124,17 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
         self, request: pb.DescribeQueryRequest, context: "grpc.ServicerContext"
     ) -> pb.QueryDescription:
         with self._opened(request.connection) as source:
-            return _describe(source, request.query, self._row(request.connection).kind)
+            return _describe(source, request.query)
 
     def BatchDescribeQueries(
         self, request: pb.BatchDescribeQueriesRequest, context: "grpc.ServicerContext"
     ) -> pb.BatchDescribeQueriesResponse:
-        kind = self._row(request.connection).kind
         response = pb.BatchDescribeQueriesResponse()
         with self._opened(request.connection) as source:
             for query in request.queries:
                 result = response.results.add()
                 try:
-                    result.description.CopyFrom(_describe(source, query, kind))
+                    result.description.CopyFrom(_describe(source, query))
                 except (QueryRefusedError, QueryInvalidError, QueryTimeoutError) as refused:
                     result.error.CopyFrom(to_status(refused, DOMAIN))
         return response
@@ -131,10 +142,9 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
     def PreviewRows(
         self, request: pb.PreviewRowsRequest, context: "grpc.ServicerContext"
     ) -> pb.PreviewRowsResponse:
-        query = queries.check(request.query, self._row(request.connection).kind)
-        text = queries.bind(query, request.parameters)
         limit = request.max_rows or DEFAULT_ROWS
         with self._opened(request.connection) as source:
+            text = queries.bind(queries.check(request.query, source.kind), request.parameters)
             columns, found = source.describe(text), source.rows(text, limit + 1)
         rows, cut = to_rows(found[:limit])
         return pb.PreviewRowsResponse(
@@ -174,11 +184,13 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
         """The connection's database, opened for the caller after our own transaction has ended."""
         row = self._row(name)
         way = access.endpoint(row, connections.password(row, self._secrets), self._policy)
-        with open_source(way, time_limit=self._query_seconds) as source:
+        left = clients.deadline.get(float("inf")) - clients.MARGIN_SECONDS - time.monotonic()
+        seconds = max(MIN_SECONDS, min(self._query_seconds, left))
+        with self._bulkhead.enter(row.id), open_source(way, time_limit=seconds) as source:
             yield source
 
 
-def _describe(source: Source, query: str, kind: DatabaseKind) -> pb.QueryDescription:
-    checked = queries.check(query, kind)
+def _describe(source: Source, query: str) -> pb.QueryDescription:
+    checked = queries.check(query, source.kind)
     columns = source.describe(queries.bind(checked, None))
     return pb.QueryDescription(columns=map(to_column, columns), parameters=checked.parameters)

@@ -22,6 +22,8 @@ from services.connections.models import Connection
 EXACT = 2**53
 """Integers up to here are exact as JSON numbers."""
 MAX_CELL = 65536
+MAX_ROWS_BYTES = 3_000_000
+"""What clients of gRPC take without being told to, less a margin."""
 
 _SSL_MODES = pb.PostgresqlSettings.DESCRIPTOR.enum_types_by_name["SslMode"]
 _KINDS = {
@@ -85,10 +87,18 @@ def to_table(table: Table) -> pb.Table:
 
 
 def to_rows(rows: Sequence[Sequence[Any]]) -> tuple[list[struct_pb2.ListValue], bool]:
-    """Rows as JSON values, and whether a value had to be cut."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    lists = [struct_pb2.ListValue(values=[value for value, _ in row]) for row in cells]
-    return lists, any(cut for row in cells for _, cut in row)
+    """Rows as JSON values, as many as a message holds, and whether any or a value had to be cut."""
+    lists: list[struct_pb2.ListValue] = []
+    room, cut = MAX_ROWS_BYTES, False
+    for row in rows:
+        cells = [_cell(value) for value in row]
+        values = struct_pb2.ListValue(values=[value for value, _ in cells])
+        room -= values.ByteSize()
+        if room < 0:
+            return lists, True
+        cut = cut or any(shortened for _, shortened in cells)
+        lists.append(values)
+    return lists, cut
 
 
 def _cell(value: Any) -> tuple[struct_pb2.Value, bool]:
