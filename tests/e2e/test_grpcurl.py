@@ -24,9 +24,9 @@ def test_every_service_describes_itself(suite: Running) -> None:
         assert "grpc.health.v1.Health" in listed.stdout
 
 
-def test_a_method_is_described_with_its_options(suite: Running) -> None:
+def test_a_service_is_described_with_its_options(suite: Running) -> None:
     address = suite.suite.addresses()["jobs"]
-    described = grpcurl(address, "describe", "portolan.jobs.v1.JobService.RunJob")
+    described = grpcurl(address, "describe", "portolan.jobs.v1.JobService")
     assert "/api/v1/jobs/{reference}:run" in described.stdout, described.stderr
 
 
@@ -38,7 +38,7 @@ def test_health_is_open(suite: Running) -> None:
 def test_a_call_with_a_token_is_answered(suite: Running) -> None:
     token = f"authorization: Bearer {suite.token}"
     answer = grpcurl("-H", token, suite.suite.addresses()["auth"], "portolan.auth.v1.AuthService/GetMe")
-    assert json.loads(answer.stdout)["userName"] == "ada", answer.stderr
+    assert json.loads(answer.stdout)["user_name"] == "ada", answer.stdout
 
 
 def test_a_refusal_shows_its_reason(suite: Running) -> None:

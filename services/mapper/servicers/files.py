@@ -41,7 +41,7 @@ async def received(requests: AsyncIterator[pb.ImportMappingsRequest]) -> Upload:
         content += request.file.data
         if len(content) > MAX_FORM_BYTES:
             raise WorkbookRefusedError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
-    essence, options = parse_options_header(kind)
+    essence, options = parse_options_header(kind.encode())
     if essence == b"multipart/form-data":
         return _unwrapped(bytes(content), options.get(b"boundary", b""), validate_only=validate_only)
     return Upload(bytes(content), essence == CSV.encode(), validate_only)
