@@ -78,7 +78,7 @@ class Envoy:
             *("--concurrency", str(self._settings.envoy_threads)),
             *("--drain-time-s", str(self._settings.drain_timeout)),
             *("--drain-strategy", "immediate"),
-            *("-l", "warn", "--component-log-level", "misc:error"),
+            *("-l", "warn", "--component-log-level", "misc:error,main:error,jwt:error"),
             process_group=0,  # Ctrl-C in a terminal is for us, who drain first
         )
         try:
