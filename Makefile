@@ -29,12 +29,12 @@ gen: $(STUBS) ## Generate stubs and the descriptor set from the protos
 
 fmt: setup ## Format code and protos
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
-	cd protos && ../$(BIN)/buf format --write
+	$(BIN)/buf format protos --write
 
 check: gen ## Lint, formatting, types, import contracts, proto rules, migrations (under a minute)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
-	cd protos && ../$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf lint $(STUBS) --config buf.yaml --path portolan
 	$(BIN)/python -m tests.breaking
 	$(BIN)/lint-imports --no-cache
