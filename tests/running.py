@@ -52,7 +52,7 @@ class Running:
 def running(data: Path, database: str | None = None, *, workers: int = 1) -> Iterator[Running]:
     """A suite over a data folder, with its administrator signed in."""
     with ExitStack() as stack:
-        port, base = _free_ports()
+        port, base = free_ports()
         suite = Suite(data, database, port, base, workers)
         supervisor, seconds = stack.enter_context(suite.running(lambda _: None))
         anyone = stack.enter_context(httpx.Client(base_url=suite.url, timeout=30))
@@ -72,7 +72,7 @@ def running(data: Path, database: str | None = None, *, workers: int = 1) -> Ite
         yield found
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     """A free port for the gateway, and the first of as many free ones in a row as there are services."""
     while True:
         with ExitStack() as stack:

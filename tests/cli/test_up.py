@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.running import _free_ports
+from tests.running import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 
@@ -26,7 +26,7 @@ NAMES = ["auth", "connections", "mapper", "jobs", "worker", "gateway"]
 @contextmanager
 def up(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """A suite that was started from the command line, and what it said when it was ready."""
-    port, base_port = _free_ports()
+    port, base_port = free_ports()
     options = ["--json", "--data", str(data), "--port", str(port), "--base-port", str(base_port)]
     with subprocess.Popen(
         [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.running import _free_ports
+from tests.running import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -27,7 +27,7 @@ COLUMNS = (
 
 def demo(data: Path, *arguments: str) -> str:
     """Runs the demonstration to its end, sees that nothing of it is left, and gives what it printed."""
-    port, base_port = _free_ports()
+    port, base_port = free_ports()
     command = ["demo", "--data", data, "--port", port, "--base-port", base_port, *arguments]
     ended = subprocess.run(
         [sys.executable, "-c", "from cli.main import main; main()", *map(str, command)],
