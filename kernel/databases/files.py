@@ -33,21 +33,33 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+FORM = ("delim", "quote", "escape", "new_line", "comment", "skip", "header", "dateformat", "timestampformat")
+UNSET = {"quote", "escape", "comment"}
+"""The signs that a file need not have; when they are not told, DuckDB takes the usual ones."""
+SNIFF = """
+SELECT [(c.name, c.type) FOR c IN Columns],
+    replace(Delimiter, '(empty)', ''), replace(Quote, '(empty)', ''), replace(Escape, '(empty)', ''),
+    NewLineDelimiter, replace(Comment, '(empty)', ''), SkipRows, HasHeader,
+    coalesce(DateFormat, ''), coalesce(TimestampFormat, '')
+FROM sniff_csv(?, sample_size = -1)
+"""
+
+
 class FilesSource(Source):
     """A folder whose files are tables, named after them without the suffix."""
 
     kind = DatabaseKind.FILES
 
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
-        folder = Path(endpoint.path)
         self._time_limit = time_limit
         try:
-            self._files, self._hidden = _tables(folder)
+            self._folder = Path(endpoint.path).resolve(strict=True)
+            self._files, self._hidden = _tables(self._folder)
         except OSError as error:
             raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
         self._views: set[str] = set()
         self._connection = duckdb.connect(":memory:", config=SETTINGS)
-        self._connection.execute(f"SET allowed_directories = [{_literal(str(folder))}]")
+        self._connection.execute(f"SET allowed_directories = [{_literal(str(self._folder))}]")
         for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
             self._connection.execute(f"SET {setting}")
 
@@ -139,8 +151,8 @@ class FilesSource(Source):
             return self._interrupted()
         if isinstance(error, (OSError, duckdb.IOException)):
             return SourceUnavailableError("a file of the folder cannot be read")
-        text = str(error)
-        # Below the first paragraph DuckDB advises on options and tells where the file lies.
+        text = str(error).replace(f"{self._folder}/", "")
+        # Below the first paragraph DuckDB advises on options.
         message = _KIND.sub("", text.split("\n\n", 1)[0])
         return QueryInvalidError(message, *_position(text))
 
@@ -159,15 +171,14 @@ def _position(text: str) -> tuple[int, int]:
 
 def _tables(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The folder's files by the names of their tables, and a warning for each that is not readable."""
-    inside = folder.resolve(strict=True)
     tables: dict[str, Path] = {}
     hidden = []
-    for path in sorted(inside.iterdir()):
+    for path in sorted(folder.iterdir()):
         suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
         if suffix is None or not path.is_file():
             continue
         name = path.name[: -len(suffix)]
-        if not path.resolve().is_relative_to(inside):
+        if not path.resolve().is_relative_to(folder):
             hidden.append(f"{path.name} is left out: it is a link to outside of the folder.")
         elif name.lower() in {known.lower() for known in tables}:
             hidden.append(f"{path.name} is left out: another file has the same name.")
@@ -184,9 +195,18 @@ def _scan(path: str, _modified: int, _size: int) -> str:
     """
     if path.lower().endswith(".parquet"):
         return f"FROM read_parquet({_literal(path)})"
-    with duckdb.connect(":memory:") as connection:
-        found = connection.execute("SELECT Prompt FROM sniff_csv(?, sample_size = -1)", [path]).fetchone()
-    return str(found[0]).rstrip(";") if found else f"FROM read_csv({_literal(path)})"
+    with duckdb.connect(":memory:", config=SETTINGS) as connection:
+        found = connection.execute(SNIFF, [path]).fetchone()
+    if found is None:
+        return f"FROM read_csv({_literal(path)})"
+    columns, *form = found
+    options = {
+        "auto_detect": "false",
+        "columns": f"{{{', '.join(f'{_literal(name)}: {_literal(kind)}' for name, kind in columns)}}}",
+        **dict(zip(FORM, (_literal(str(value)) for value in form), strict=True)),
+    }
+    given = (f"{name} = {value}" for name, value in options.items() if value != "''" or name in UNSET)
+    return f"FROM read_csv({_literal(path)}, {', '.join(given)})"
 
 
 _PLAIN = {

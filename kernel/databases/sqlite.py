@@ -22,6 +22,7 @@ from kernel.databases.types import MAX_DIGITS, DataType, Kind
 LOCK_SECONDS = 10.0
 STEPS = 10_000
 """Virtual machine instructions between two looks at the clock."""
+VIEW = "portolan_described"
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _VIEWS = {sqlite3.SQLITE_CREATE_TEMP_VIEW, sqlite3.SQLITE_DROP_TEMP_VIEW}
 _WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
@@ -88,11 +89,11 @@ class SqliteSource(Source):
         with self._running():
             # Only this tells of names that do not exist; a view is taken as it is.
             self._connection.execute(f"EXPLAIN {query}").close()
-            self._connection.execute(f"CREATE TEMP VIEW portolan_described AS {query}")
+            self._connection.execute(f"CREATE TEMP VIEW {VIEW} AS {query}")
             try:
-                return self._columns("portolan_described", nullable=True)[0]
+                return self._columns(VIEW, nullable=True)[0]
             finally:
-                self._connection.execute("DROP VIEW temp.portolan_described")
+                self._connection.execute(f"DROP VIEW temp.{VIEW}")
 
     def batches(
         self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
@@ -100,6 +101,8 @@ class SqliteSource(Source):
         """The rows with the types that each value has."""
         with self._running():
             cursor = self._connection.execute(query)
+            if cursor.description is None:
+                raise QueryInvalidError("the query returns no columns")
             names = [description[0] for description in cursor.description]
             rows = 0
             while found := cursor.fetchmany(batch_rows if limit is None else min(batch_rows, limit - rows)):
@@ -213,7 +216,8 @@ def data_type(declared: str) -> DataType:
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, _: Any) -> int:
     """SQLite's question at each step of compiling a statement. Only reads and `describe` may be."""
     allowed = (
-        action in _READS | _VIEWS
+        action in _READS
+        or (action in _VIEWS and first == VIEW)
         or (action == sqlite3.SQLITE_FUNCTION and second != "load_extension")
         or (action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS)
         or (action in _WRITES and database == "temp")
