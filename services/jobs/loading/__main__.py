@@ -14,6 +14,10 @@ import threading
 from collections.abc import Iterator
 
 from kernel import logs
+from kernel.databases import files, queries
+from kernel.databases import postgresql as postgresql_source
+from kernel.databases import sqlite as sqlite_source
+from kernel.databases.endpoints import DatabaseKind
 from kernel.errors import RefusedError, UnavailableError
 from services.jobs.loading import copying, postgresql, sqlite
 from services.jobs.loading.engine import Load
@@ -24,7 +28,8 @@ from services.jobs.loading.tasks import Task
 PR_SET_PDEATHSIG = 1
 STDIN, STDOUT, STDERR = 0, 1, 2
 STOP_AGAIN_SECONDS = 0.2
-PRELOADED = (copying, postgresql, sqlite)
+PRELOADED = (copying, postgresql, sqlite, files, postgresql_source, sqlite_source)
+"""What a load may need; each would otherwise be imported when it does."""
 
 
 class Pipe:
@@ -119,6 +124,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the parent, which then says what to do
     faulthandler.enable()
     logs.configure("jobs-load", level)
+    for kind in DatabaseKind:
+        queries.check("SELECT 1", kind)  # the parser loads what it knows of a dialect when it is used
     pipe = Pipe()
     if (text := next(pipe.frames(), None)) is not None:
         Process(Task.from_json(text), pipe).run()

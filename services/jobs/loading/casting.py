@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kernel.databases.types import DataType
-from services.jobs.loading.converting import UnfitError, convert, explain
+from services.jobs.loading.converting import UnfitError, convert, explain, value
 from services.jobs.loading.events import MAX_VALUE, Reason, RejectedRow
 
 Unkept = Callable[[pa.Array, DataType], tuple[pa.Array, str] | None]
@@ -53,7 +53,7 @@ class Caster:
             array, unfit = _converted(source, column.type)
             arrays.append(array)
             for row in unfit:
-                faults.setdefault(row, (column, *explain(source[row].as_py(), column.type)))
+                faults.setdefault(row, (column, *explain(source[row], column.type)))
             if (unkept := self._unkept(array, column.type)) is not None:
                 mask, sentence = unkept
                 for row in pc.indices_nonzero(mask).to_pylist():
@@ -70,11 +70,11 @@ class Caster:
         keys = {column.name: batch.column(column.name) for column in self._columns if column.key}
         for row in sorted(faults):
             column, reason, sentence = faults[row]
-            key = {name: array[row].as_py() for name, array in keys.items()}
+            key = {name: value(array[row]) for name, array in keys.items()}
             yield RejectedRow(
                 key=printed_key(key),
                 column=column.name,
-                value=printed(batch.column(column.name)[row].as_py()),
+                value=printed(value(batch.column(column.name)[row])),
                 reason=reason,
                 message=sentence,
             )
@@ -82,14 +82,14 @@ class Caster:
 
 def printed_key(key: dict[str, object]) -> dict[str, str]:
     """A business key as text, without what is NULL."""
-    return {name: printed(value) for name, value in key.items() if value is not None}
+    return {name: printed(found) for name, found in key.items() if found is not None}
 
 
-def printed(value: object) -> str:
+def printed(found: object) -> str:
     """A value as text, cut to what is kept of it."""
-    if isinstance(value, bytes):
-        return "\\x" + value[:MAX_VALUE].hex()[: MAX_VALUE - 2]
-    return str(value)[:MAX_VALUE].replace("\0", "\\0") if value is not None else ""
+    if isinstance(found, bytes):
+        return "\\x" + found[:MAX_VALUE].hex()[: MAX_VALUE - 2]
+    return str(found).replace("\0", "\\0")[:MAX_VALUE] if found is not None else ""
 
 
 def _converted(array: pa.Array, to: DataType) -> tuple[pa.Array, list[int]]:

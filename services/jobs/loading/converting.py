@@ -5,6 +5,7 @@ digits, half away from zero; a whole number must be one. A time is brought to UT
 a zone is taken to be in UTC. A moment is a date at midnight only.
 """
 
+import datetime as dt
 import decimal
 import re
 from collections.abc import Callable
@@ -41,23 +42,34 @@ def convert(array: pa.Array, to: DataType) -> pa.Array:
     return _CONVERSIONS[to.kind](array, to)
 
 
-def explain(value: object, to: DataType) -> tuple[Reason, str]:
+def value(scalar: pa.Scalar) -> object:
+    """The value in Python; as text where Python has none, such as for a date beyond the year 9999."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return str(scalar.cast(pa.string()))
+
+
+def explain(scalar: pa.Scalar, to: DataType) -> tuple[Reason, str]:
     """Why a value does not fit a column of the type, as a reason and a sentence."""
+    value_ = value(scalar)
     match to.kind:
-        case Kind.STRING | Kind.OTHER:
-            length = len(str(value))
+        case Kind.STRING | Kind.OTHER if not isinstance(value_, bytes):
+            length = len(str(value_))
             if to.length and length > to.length:
                 return Reason.TOO_LONG, f"The value has {length} characters; {to.length} fit."
         case Kind.INTEGER | Kind.BIG_INTEGER:
-            if (number := _number(value)) is not None and abs(number) >= 2 ** (INTEGERS[to.kind] - 1):
+            if (number := _number(value_)) is not None and abs(number) >= 2 ** (INTEGERS[to.kind] - 1):
                 return Reason.OUT_OF_RANGE, f"The value is beyond what {INTEGERS[to.kind]} bits hold."
         case Kind.DECIMAL:
-            if _number(value) is not None:
+            if _number(value_) is not None:
                 digits = to.precision - to.scale
                 return Reason.OUT_OF_RANGE, f"The value has more than {digits} digits before the point."
         case Kind.DATE | Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
-            if not isinstance(value, str):
-                return Reason.OUT_OF_RANGE, f"The value is no {_NAMES[to.kind]} between {FIRST} and {LAST}."
+            if pa.types.is_temporal(scalar.type) and not isinstance(value_, dt.date):
+                return Reason.OUT_OF_RANGE, f"The value is not between {FIRST} and {LAST}."
+            if isinstance(value_, dt.datetime):
+                return Reason.NOT_CONVERTIBLE, "The value is no date, for it has a time of day."
         case _:
             pass
     return Reason.NOT_CONVERTIBLE, f"The value is no {_NAMES[to.kind]}."
