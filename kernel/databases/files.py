@@ -16,7 +16,7 @@ from kernel.databases.errors import (
     QueryInvalidError,
     SourceUnavailableError,
 )
-from kernel.databases.sources import Column, Source, Table
+from kernel.databases.sources import INTERRUPT_SECONDS, Column, Source, Table
 from kernel.databases.types import DataType, Kind
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -51,6 +51,7 @@ class FilesSource(Source):
     kind = DatabaseKind.FILES
 
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
+        super().__init__()
         self._time_limit = time_limit
         try:
             self._folder = Path(endpoint.path).resolve(strict=True)
@@ -106,35 +107,33 @@ class FilesSource(Source):
             if not rows:
                 yield arrow.empty(names)
 
-    def cancel(self) -> None:
-        """Interrupts the running query."""
-        self._cancelled = True
-        with contextlib.suppress(duckdb.Error):
-            self._connection.interrupt()
-
     def close(self) -> None:
         """Forgets the folder."""
         self._connection.close()
 
     @contextlib.contextmanager
     def _running(self, query: str) -> Iterator[None]:
-        self._cancelled = False
-        timer = (
-            None
-            if self._time_limit is None
-            else threading.Timer(self._time_limit, self._connection.interrupt)
-        )
+        done = threading.Event()
         try:
-            if timer is not None:
-                timer.daemon = True
-                timer.start()
-            self._show(query)
-            yield
+            with self._busy():
+                if self._time_limit is not None:
+                    threading.Thread(target=self._watch, args=(done, self._time_limit), daemon=True).start()
+                self._show(query)
+                yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise self._failure(error) from None
         finally:
-            if timer is not None:
-                timer.cancel()
+            done.set()
+
+    def _watch(self, done: threading.Event, seconds: float) -> None:
+        """Interrupts a query that is not done after its time."""
+        while not done.wait(seconds):
+            self._interrupt()
+            seconds = INTERRUPT_SECONDS
+
+    def _interrupt(self) -> None:
+        with contextlib.suppress(duckdb.Error):
+            self._connection.interrupt()
 
     def _show(self, query: str) -> None:
         """Makes views of the files that the query may mean; to look into all of them would take too long."""
@@ -148,7 +147,7 @@ class FilesSource(Source):
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in str(error):
-            return self._interrupted()
+            return self._ended()
         if isinstance(error, (OSError, duckdb.IOException)):
             return SourceUnavailableError("a file of the folder cannot be read")
         text = str(error).replace(f"{self._folder}/", "")

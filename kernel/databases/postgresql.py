@@ -82,6 +82,7 @@ class PostgresqlSource(Source):
     kind = DatabaseKind.POSTGRESQL
 
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
+        super().__init__()
         self._endpoint = endpoint
         self._connection = connect(endpoint)
         self._connection.read_only = True
@@ -135,9 +136,7 @@ class PostgresqlSource(Source):
             if not rows:
                 yield arrow.empty(names)
 
-    def cancel(self) -> None:
-        """Cancels the running query."""
-        self._cancelled = True
+    def _interrupt(self) -> None:
         with contextlib.suppress(psycopg.Error):
             self._connection.cancel_safe(timeout=CONNECT_SECONDS)
         if (cursor := self._cursor) is not None:
@@ -169,11 +168,11 @@ class PostgresqlSource(Source):
 
     @contextlib.contextmanager
     def _transaction(self, query: str) -> Iterator[None]:
-        self._cancelled = False
         try:
-            for setting in self._settings:
-                self._connection.execute(setting)
-            yield
+            with self._busy():
+                for setting in self._settings:
+                    self._connection.execute(setting)
+                yield
         except psycopg.Error as error:
             told = error.diag
             message = told.message_primary or str(error)
@@ -187,9 +186,9 @@ class PostgresqlSource(Source):
     @contextlib.contextmanager
     def _arrow(self) -> Iterator[Any]:
         """An ADBC cursor in a read-only transaction on a connection of its own."""
-        self._cancelled = False
         try:
             with contextlib.ExitStack() as stack:
+                stack.enter_context(self._busy())
                 connection = adbc.connect(conninfo.make_conninfo(**parameters(self._endpoint)))
                 stack.enter_context(connection)
                 cursor = stack.enter_context(connection.cursor())
@@ -217,7 +216,7 @@ class PostgresqlSource(Source):
     ) -> Exception:
         """The error of ours that the database's stands for; `place` is a character of the query, from 1."""
         if state == CANCELLED:
-            return self._interrupted()
+            return self._ended()
         if state is None or state.startswith(LOST):
             return SourceUnavailableError(message)
         line, column = position(query, int(place) - 1) if place else (0, 0)

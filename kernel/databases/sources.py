@@ -1,7 +1,9 @@
 """Reading a customer's database or folder: one interface, whatever its kind."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -10,6 +12,8 @@ import pyarrow as pa
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import QueryCancelledError, QueryTimeoutError
 from kernel.databases.types import DataType
+
+INTERRUPTS, INTERRUPT_SECONDS = 40, 0.05
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class Source(ABC):
     """
 
     kind: ClassVar[DatabaseKind]
-    _cancelled = False
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._idle = threading.Event()
+        self._idle.set()
 
     def __enter__(self) -> Self:
         return self
@@ -102,14 +110,34 @@ class Source(ABC):
         return found[:limit]
 
     @abstractmethod
-    def cancel(self) -> None:
-        """Makes the running query end at once; from any thread."""
-
-    @abstractmethod
     def close(self) -> None:
         """Ends the session; whatever runs is cancelled."""
 
-    def _interrupted(self) -> Exception:
+    def cancel(self) -> None:
+        """Makes the running query end at once, and lets no other begin; from any thread."""
+        self._cancelled = True
+        # A database forgets an interrupt that comes just before its statement.
+        for _ in range(INTERRUPTS):
+            self._interrupt()
+            if self._idle.wait(INTERRUPT_SECONDS):
+                return
+
+    @abstractmethod
+    def _interrupt(self) -> None:
+        """Makes the statement that runs now fail, when one does; from any thread."""
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """The time in which a query runs."""
+        self._idle.clear()
+        try:
+            if self._cancelled:
+                raise self._ended()
+            yield
+        finally:
+            self._idle.set()
+
+    def _ended(self) -> Exception:
         """Why a query was interrupted: by `cancel`, or else by the time limit."""
         if self._cancelled:
             return QueryCancelledError("the query was cancelled")

@@ -47,6 +47,7 @@ class SqliteSource(Source):
     kind = DatabaseKind.SQLITE
 
     def __init__(self, endpoint: Endpoint, time_limit: float | None) -> None:
+        super().__init__()
         path = Path(endpoint.path)
         self._missing = not path.exists()
         self._time_limit = time_limit
@@ -114,12 +115,6 @@ class SqliteSource(Source):
             if not rows:
                 yield arrow.empty(names)
 
-    def cancel(self) -> None:
-        """Interrupts the running query."""
-        self._cancelled = True
-        with contextlib.suppress(sqlite3.ProgrammingError):
-            self._connection.interrupt()
-
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
@@ -158,17 +153,21 @@ class SqliteSource(Source):
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        self._cancelled = False
         self._deadline = None if self._time_limit is None else time.monotonic() + self._time_limit
         try:
-            yield
+            with self._busy():
+                yield
         except sqlite3.Error as error:
             raise self._failure(error) from None
+
+    def _interrupt(self) -> None:
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self._connection.interrupt()
 
     def _failure(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_INTERRUPT:
-            return self._interrupted()
+            return self._ended()
         if code in _BROKEN:
             return SourceUnavailableError(f"SQLite cannot read the file: {error}")
         return QueryInvalidError(str(error))

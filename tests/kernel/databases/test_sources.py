@@ -148,7 +148,14 @@ def test_a_query_is_cancelled_from_another_thread(place: Place) -> None:
         with pytest.raises(QueryCancelledError):
             list(source.batches(place.endless))
         timer.join()
-        assert source.rows("SELECT id FROM people WHERE id = 1", 1) == [(1,)]
+
+
+def test_a_cancelled_source_lets_no_query_begin(place: Place) -> None:
+    with open_source(place.endpoint) as source:
+        source.cancel()
+        for _ in range(2):
+            with pytest.raises(QueryCancelledError):
+                list(source.batches(place.endless))
 
 
 def test_a_reader_that_stops_early_leaves_nothing_running(place: Place) -> None:
