@@ -23,6 +23,7 @@ FETCH_ROWS = 1000
 CANCEL_SECONDS = 10
 LOCK_TIMEOUT = "10min"
 END_SECONDS = 30.0
+POLL_SECONDS = 0.02
 PREPARE_LOCK = 0x706F72746F6C616E  # "portolan"
 DATA_ERRORS = "22"
 LOST = {"08", "57"}  # connection exceptions; an administrator ended the session or the server
@@ -202,10 +203,12 @@ class PostgresqlTarget(Target):
 
     def end_session(self, session: int, run_id: str) -> None:
         """Terminates the backend and waits until it is gone."""
-        self.end_sessions(run_id, session)
+        if self.end_sessions(run_id, session):
+            self._tell("An earlier attempt still had a session in the database; it is ended.")
 
-    def end_sessions(self, run_id: str, session: int | None = None) -> None:
-        """Terminates the run's backends, or the given one, and waits until they are gone."""
+    def end_sessions(self, run_id: str, session: int | None = None) -> bool:
+        """Terminates the run's backends, or the given one, and waits; whether there were any."""
+        found = False
         deadline = time.monotonic() + END_SECONDS
         query = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
@@ -213,9 +216,11 @@ class PostgresqlTarget(Target):
         )
         with translated():
             while self.connection.execute(query, (application(run_id), session)).rowcount:
+                found = True
                 if time.monotonic() > deadline:
                     raise TargetUnavailableError(f"A session of run {run_id} does not end.")
-                time.sleep(0.02)
+                time.sleep(POLL_SECONDS)
+        return found
 
     def cancel(self) -> None:
         """Cancels the running statement."""

@@ -70,10 +70,12 @@ class Place:
             return
         mark = "?" if self.kind is DatabaseKind.SQLITE else "%s"
         with closing(self.connect()) as connection:
+            connection.execute("BEGIN")
             connection.execute("DROP TABLE IF EXISTS people")
             connection.execute(f"CREATE TABLE people ({PEOPLE})")
             insert = f"INSERT INTO people VALUES ({', '.join([mark] * 5)})"
             connection.cursor().executemany(insert, list(rows))
+            connection.execute("COMMIT")
 
     def connect(self) -> Any:
         """A session, for any thread, without a transaction around its statements."""

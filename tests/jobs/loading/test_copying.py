@@ -1,0 +1,168 @@
+"""PostgreSQL to PostgreSQL by binary COPY: safe, or not used."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kernel.databases.endpoints import DatabaseKind
+from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
+from services.jobs.loading import prepare
+from services.jobs.loading.engine import Load
+from services.jobs.loading.errors import StoppedError
+from services.jobs.loading.events import Counts, Event, Line, Reason
+from services.mapper.definition import Column, Definition, TableType
+from tests.jobs.loading.places import Place, load, plan, task
+from tests.postgres import PostgresServer
+
+VALUES = """SELECT i::bigint AS id, (i * 7 % 30000)::smallint AS small, i::int AS whole, i::numeric / 3 AS ratio,
+  (i / 4.0)::real AS rough, i / 7.0::float8 AS double, i % 2 = 0 AS even,
+  date '2000-02-28' + i AS day,
+  timestamptz '2026-03-29 00:30:00+00' + i * interval '1 hour 1 microsecond' AS moment,
+  ('c' || i)::char(8) AS padded, md5(i::text)::uuid AS uuid, jsonb_build_object('i', i) AS doc,
+  CASE WHEN i % 3 = 0 THEN NULL ELSE E'é"\\'\\n\\\\,' || i END AS text
+FROM generate_series(1, 500) AS i"""
+TYPES = {
+    "id": "BigInteger",
+    "small": "BigInteger",
+    "whole": "Integer",
+    "ratio": "Decimal(12,4)",
+    "rough": "Double",
+    "double": "Double",
+    "even": "Boolean",
+    "day": "Date",
+    "moment": "Timestamp",
+    "padded": "String20",
+    "uuid": "String40",
+    "doc": "Text",
+    "text": "Text",
+}
+
+
+def fact(logic: str, types: dict[str, str], table: str = "fct") -> Definition:
+    """A table of the columns of a logic, whose first one is the key."""
+    columns = tuple(
+        Column(
+            name=name,
+            data_type=of,
+            key=not place,
+            key_sequence=int(not place),
+            logic=logic,
+            key_columns=("id",),
+            value_column=name,
+        )
+        for place, (name, of) in enumerate(types.items())
+    )
+    return Definition(
+        reference=table.upper(),
+        source_connection="office",
+        target_connection="warehouse",
+        target_schema="public",
+        target_table=table,
+        table_type=TableType.FACT,
+        columns=columns,
+    )
+
+
+@pytest.fixture
+def source(postgres_server: PostgresServer) -> Any:
+    """A database to read from."""
+    name = postgres_server.create_database()
+    yield Place(DatabaseKind.POSTGRESQL, postgres_server.url(name))
+    postgres_server.drop_database(name)
+
+
+def contents(place: Place, table: str) -> Sequence[tuple[Any, ...]]:
+    """What was loaded."""
+    return place.rows(f"SELECT {', '.join(TYPES)} FROM {table} ORDER BY id")
+
+
+def test_every_type_arrives_as_it_does_by_batches(source: Place, postgres: Place) -> None:
+    fast = plan(fact("SELECT * FROM v", TYPES), source, postgres)
+    prepare(postgres.endpoint, fast)
+    source.do(f"CREATE TABLE v AS {VALUES}")
+    story = load(task(fast, source, postgres))
+    assert "binary COPY" in story.log
+    assert story.counts == Counts(source=500, inserted=500)
+
+    slow = plan(fact("SELECT * FROM v", TYPES, "fct_slow"), source, postgres)
+    prepare(postgres.endpoint, slow)
+    source.do("INSERT INTO v (id, whole, ratio) VALUES (501, 1, 123456789)")
+    story = load(task(slow, source, postgres))
+    assert "in batches" in story.log
+    assert story.counts == Counts(source=501, inserted=500, rejected=1)
+    assert contents(postgres, "fct") == contents(postgres, "fct_slow")
+
+
+def test_times_as_text_go_by_batches(source: Place, postgres: Place) -> None:
+    source.do(f"CREATE TABLE v AS {VALUES}")
+    plan_ = plan(fact("SELECT * FROM v", {"id": "Integer", "moment": "String40"}), source, postgres)
+    prepare(postgres.endpoint, plan_)
+    assert "binary" not in load(task(plan_, source, postgres)).log
+    assert postgres.rows("SELECT moment FROM fct WHERE id = 1") == [("2026-03-29 01:30:00.000001",)]
+
+
+def test_a_value_that_the_sources_cast_refuses_is_one_rejected_row(source: Place, postgres: Place) -> None:
+    numbers = "SELECT i::bigint AS id, i * 21500000::bigint AS n FROM generate_series(1, 100) AS i"
+    source.do(f"CREATE TABLE v AS {numbers}")
+    plan_ = plan(fact("SELECT * FROM v", {"id": "BigInteger", "n": "Integer"}), source, postgres)
+    prepare(postgres.endpoint, plan_)
+    story = load(task(plan_, source, postgres))
+    assert "does not fit" in story.log
+    assert story.counts == Counts(source=100, inserted=99, rejected=1)
+    assert [row.reason for row in story.rejected] == [Reason.OUT_OF_RANGE]
+
+
+def test_an_error_in_the_middle_of_the_source_is_the_sources(source: Place, postgres: Place) -> None:
+    source.do("CREATE TABLE v AS SELECT i AS id FROM generate_series(1, 100000) AS i")
+    logic = "SELECT id, 1 / (99999 - id) AS n FROM v"
+    plan_ = plan(fact(logic, {"id": "BigInteger", "n": "Integer"}), source, postgres)
+    prepare(postgres.endpoint, plan_)
+    with pytest.raises(QueryInvalidError, match="division by zero"):
+        load(task(plan_, source, postgres))
+    assert postgres.rows("SELECT * FROM fct") == []
+
+
+def test_a_source_that_is_lost_on_the_way_is_unavailable(source: Place, postgres: Place) -> None:
+    slow_load(
+        source,
+        postgres,
+        lambda _: source.do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'portolan run run-1' AND query LIKE 'COPY%'"
+        ),
+        SourceUnavailableError,
+    )
+
+
+def test_a_stop_in_the_middle_of_a_copy_ends_both_sides(source: Place, postgres: Place) -> None:
+    slow_load(source, postgres, Load.stop, StoppedError)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portolan run run-1'"
+    assert postgres.rows(query) == [(0,)]
+
+
+def slow_load(source: Place, target: Place, interfere: Any, error: type[Exception]) -> None:
+    """A load of many rows that is interfered with once it reads."""
+    logic = "SELECT i AS id, 1 AS n FROM generate_series(1, 100000000) AS i"
+    plan_ = plan(fact(logic, {"id": "BigInteger", "n": "Integer"}), source, target)
+    prepare(target.endpoint, plan_)
+    reading = threading.Event()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Line) and "binary COPY" in event.message:
+            reading.set()
+
+    running = Load(task(plan_, source, target), hear, lambda: None)
+
+    def wait_and_interfere() -> None:
+        reading.wait()
+        threading.Event().wait(0.5)
+        interfere(running)
+
+    thread = threading.Thread(target=wait_and_interfere)
+    thread.start()
+    with pytest.raises(error):
+        running.run()
+    thread.join()
+    assert target.rows("SELECT * FROM fct") == []
