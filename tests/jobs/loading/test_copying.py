@@ -16,7 +16,8 @@ from services.mapper.definition import Column, Definition, TableType
 from tests.jobs.loading.places import Place, load, plan, task
 from tests.postgres import PostgresServer
 
-VALUES = """SELECT i::bigint AS id, (i * 7 % 30000)::smallint AS small, i::int AS whole, i::numeric / 3 AS ratio,
+VALUES = """SELECT i::bigint AS id, (i * 7 % 30000)::smallint AS small, i::int AS whole,
+  i::numeric / 3 AS ratio,
   (i / 4.0)::real AS rough, i / 7.0::float8 AS double, i % 2 = 0 AS even,
   date '2000-02-28' + i AS day,
   timestamptz '2026-03-29 00:30:00+00' + i * interval '1 hour 1 microsecond' AS moment,
