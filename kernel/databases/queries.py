@@ -89,7 +89,9 @@ def check(query: str, kind: DatabaseKind, *, max_bytes: int = MAX_BYTES) -> Chec
     parsed = text
     for start, end in places:
         parsed = parsed[:start] + "''".ljust(end - start) + parsed[end:]
-    _check_tree(_parse(parsed, kind), parsed, kind)
+    if places:
+        tokens = list(Dialect.get_or_raise(_DIALECTS[kind]).tokenize(parsed))
+    _check_calls(parsed, tokens, kind, _check_tree(_parse(parsed, tokens, kind), parsed, kind))
     return CheckedQuery(text, tuple(sorted({text[start + 1 : end] for start, end in places})), places)
 
 
@@ -160,9 +162,9 @@ def _parameters(text: str, tokens: list[Token]) -> Iterator[tuple[int, int]]:
             yield colon.start, name.end + 1
 
 
-def _parse(text: str, kind: DatabaseKind) -> exp.Expr:
+def _parse(text: str, tokens: list[Token], kind: DatabaseKind) -> exp.Expr:
     try:
-        (tree,) = Dialect.get_or_raise(_DIALECTS[kind]).parse(text)
+        (tree,) = Dialect.get_or_raise(_DIALECTS[kind]).parser().parse(tokens, text)
     except ParseError as error:
         found = error.errors[0] if error.errors else {}
         column = int(found.get("col") or 0) - len(found.get("highlight") or "") + 1
@@ -179,20 +181,21 @@ def _parse(text: str, kind: DatabaseKind) -> exp.Expr:
     return tree
 
 
-def _check_tree(tree: exp.Expr, text: str, kind: DatabaseKind) -> None:
+def _check_tree(tree: exp.Expr, text: str, kind: DatabaseKind) -> set[int]:
+    """Refuses what is no SELECT, or no table of the user's; where the aliases of tables begin, else."""
     if not isinstance(tree, exp.Query):
         raise QueryRefusedError("only a SELECT is allowed", 1, 1)
-    names = set()
+    aliases = set()
     for node in tree.walk():
         if isinstance(node, _STATEMENTS):
             raise _refused("only a SELECT is allowed, which changes and locks nothing", text, _start(node))
         if isinstance(node, (exp.Placeholder, exp.Parameter, exp.SessionParameter)):
             raise _refused("a parameter is written `:name`", text, _start(node))
         if isinstance(node, exp.Identifier) and isinstance(node.parent, exp.TableAlias):
-            names.add(_start(node))
+            aliases.add(_start(node))
         if isinstance(node, exp.Table):
             _check_table(node, text, kind)
-    _check_calls(text, kind, names)
+    return aliases
 
 
 def _check_table(table: exp.Table, text: str, kind: DatabaseKind) -> None:
@@ -203,9 +206,8 @@ def _check_table(table: exp.Table, text: str, kind: DatabaseKind) -> None:
         raise _refused(f"the table {table.name} is not allowed", text, start)
 
 
-def _check_calls(text: str, kind: DatabaseKind, aliases: set[int]) -> None:
+def _check_calls(text: str, tokens: list[Token], kind: DatabaseKind, aliases: set[int]) -> None:
     """Refuses a word before an opening bracket that is neither allowed there nor a table's alias."""
-    tokens = Dialect.get_or_raise(_DIALECTS[kind]).tokenize(text)
     for token, bracket in pairwise(tokens):
         if bracket.token_type is not TokenType.L_PAREN or token.start in aliases:
             continue

@@ -1,5 +1,6 @@
 """The guard for user SQL, held against what attackers and honest users write."""
 
+import contextlib
 import time
 
 import pytest
@@ -242,11 +243,11 @@ def test_an_honest_query_passes_as_it_is_written(kind: DatabaseKind, query: str)
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_bomb_is_refused_within_a_second(query: str) -> None:
+def test_a_bomb_is_refused_soon(query: str) -> None:
     started = time.process_time()
     with pytest.raises(QueryRefusedError):
         check(query, PG)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -289,6 +290,22 @@ def test_any_value_of_a_parameter_stays_one_literal(value: str) -> None:
         text = bind(check("SELECT :x AS x", kind), {"x": value})
         if not any(character in value for character in "\x1c\x1d\x1e\x1f\x85\u2028\u2029"):
             assert check(text, kind).text == text
+
+
+FRAGMENTS = """
+SELECT FROM WHERE AS WITH UNION JOIN CASE END NOT IN OVER INTERVAL DATE GROUP BY ORDER LIMIT VALUES INTO FOR
+UPDATE LATERAL a b 1 , ( ) ' " ; : :x * . -- /* */ :: [ ] { } $$ E' - + = < || ? @ # \\ `
+"""
+
+
+@given(
+    kind=st.sampled_from((PG, LITE, FILES)),
+    parts=st.lists(st.sampled_from([*FRAGMENTS.split(), "\n"]) | st.text(max_size=3), max_size=25),
+)
+def test_any_text_is_passed_or_refused(kind: DatabaseKind, parts: list[str]) -> None:
+    text = " ".join(parts)
+    with contextlib.suppress(QueryRefusedError):
+        assert text.startswith(check(text, kind).text)
 
 
 def test_every_kind_gets_the_value_back(place: Place) -> None:
