@@ -228,11 +228,12 @@ def _cluster(name: str, address: str) -> Json:
         },
         "health_checks": [
             {
-                "timeout": "1s",
+                # Patient, since a machine may be busy; who is dead is known at once, when connecting fails.
+                "timeout": "3s",
                 "interval": "2s",
                 "no_traffic_interval": "2s",
                 "unhealthy_interval": "1s",
-                "unhealthy_threshold": 2,
+                "unhealthy_threshold": 3,
                 "healthy_threshold": 1,
                 "grpc_health_check": {},
             }

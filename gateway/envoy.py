@@ -22,7 +22,7 @@ from gateway.config import ADMIN, Files, bootstrap, certificate
 from gateway.openapi import document
 from gateway.settings import GatewaySettings
 
-READY_SECONDS = 20
+READY_SECONDS = 60
 POLL_SECONDS = 0.05
 MAX_MESSAGE = 2_000  # Envoy prints its whole configuration after an error
 LINGER_SECONDS = 0.5

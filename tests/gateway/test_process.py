@@ -70,7 +70,7 @@ async def started(directory: Path, **settings: str) -> AsyncIterator[Started]:
 
 async def ready(client: httpx.AsyncClient) -> None:
     """Waits until the gateway answers."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 if (await client.get("/api/health")).status_code == 200:
