@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "memory_limit": MEMORY,
     "threads": "2",
-    "temp_directory": "",
+    "max_temp_directory_size": "20GB",
 }
 
 
@@ -59,7 +60,9 @@ class FilesSource(Source):
         except OSError as error:
             raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
         self._views: set[str] = set()
-        self._connection = duckdb.connect(":memory:", config=SETTINGS)
+        # What does not fit into memory goes here.
+        self._spill = tempfile.TemporaryDirectory(prefix="portolan-files-", ignore_cleanup_errors=True)
+        self._connection = duckdb.connect(":memory:", config=SETTINGS | {"temp_directory": self._spill.name})
         self._connection.execute(f"SET allowed_directories = [{_literal(str(self._folder))}]")
         for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
             self._connection.execute(f"SET {setting}")
@@ -110,6 +113,7 @@ class FilesSource(Source):
     def close(self) -> None:
         """Forgets the folder."""
         self._connection.close()
+        self._spill.cleanup()
 
     @contextlib.contextmanager
     def _running(self, query: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ import pytest
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
+from kernel.databases.files import SETTINGS
 from kernel.databases.sources import Source, open_source
 from kernel.databases.types import Kind
 
@@ -110,6 +111,17 @@ def test_nothing_outside_of_the_folder_is_reached_even_past_the_guard(folder: Pa
     with _open(folder) as source, pytest.raises((QueryInvalidError, SourceUnavailableError)):
         list(source.batches(query))
     assert secret_frame.num_rows == 1
+
+
+def test_a_result_larger_than_memory_is_sorted_and_leaves_no_file(folder: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path))
+        patch.setitem(SETTINGS, "memory_limit", "50MB")
+        with _open(folder) as source:
+            query = "SELECT range AS a, md5(range::varchar) AS b FROM range(1500000) ORDER BY b"
+            rows = sum(batch.num_rows for batch in source.batches(query))
+    assert rows == 1_500_000
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_the_sandbox_cannot_be_opened_again(folder: Path) -> None:
