@@ -165,7 +165,8 @@ async def _ping(database: Database, server: Server) -> None:
 
     while True:
         try:
-            await asyncio.wait_for(asyncio.to_thread(ping), PING_SECONDS)
+            async with asyncio.timeout(PING_SECONDS):
+                await asyncio.to_thread(ping)
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("the database does not answer", error=type(error).__name__)
             await server.serving(yes=False)

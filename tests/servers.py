@@ -86,7 +86,8 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 async def refusal(call: Any) -> RefusedError:
     """What a call is refused with; fails when it is not."""
     try:
-        await asyncio.wait_for(_drained(call), 30)
+        async with asyncio.timeout(30):
+            await _drained(call)
     except grpc.aio.AioRpcError as error:
         status = rpc_status.from_call(error)  # type: ignore[arg-type] # an aio error has what a Call has
         refused = from_status(status) if status is not None else None

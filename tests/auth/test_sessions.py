@@ -168,7 +168,8 @@ async def test_revocations_are_for_services_alone(auth: Running) -> None:
 async def test_a_watcher_hears_at_once_that_it_is_connected(auth: Running) -> None:
     metadata = clients.metadata(auth.identity.token())
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(), metadata=metadata)
-    response = await asyncio.wait_for(stream.read(), 2)
+    async with asyncio.timeout(2):
+        response = await stream.read()
     assert response == pb.WatchRevocationsResponse()
     stream.cancel()
 

@@ -166,7 +166,8 @@ async def test_a_slow_connection_holds_up_no_others(world: World, registry: str,
     calls = [asyncio.ensure_future(refusal(world.PreviewRows(slow))) for _ in range(6)]
     await asyncio.sleep(0.2)
     request = pb.PreviewRowsRequest(connection=charts, query="SELECT count(*) AS n FROM harbours")
-    found = await asyncio.wait_for(world.PreviewRows(request), 5)
+    async with asyncio.timeout(5):
+        found = await world.PreviewRows(request)
     assert found.rows[0].values[0].number_value == 3
     reasons = sorted([(await call).reason for call in calls])
     assert reasons == ["OVERLOADED"] * 3 + ["QUERY_TIMEOUT"] * 3

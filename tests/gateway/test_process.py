@@ -139,7 +139,8 @@ async def test_when_envoy_dies_the_command_ends_too_and_says_so(tmp_path: Path) 
     async with started(tmp_path) as found:
         await ready(found.client)
         found.envoys()[0].kill()
-        await asyncio.wait_for(found.process.wait(), 5)
+        async with asyncio.timeout(5):
+            await found.process.wait()
         assert found.process.returncode != 0
 
 

@@ -1,6 +1,7 @@
 """A worker with real load processes, from the queue to the warehouse."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from kernel.changes import Changes
-from kernel.db import Database
+from kernel.db import Database, now
+from kernel.errors import ServiceUnavailableError
 from portolan.jobs.v1 import jobs_pb2
 from portolan.jobs.v1 import runs_pb2 as pb
 from portolan.jobs.v1.jobs_pb2_grpc import JobServiceStub
 from portolan.jobs.v1.runs_pb2_grpc import RunServiceStub
 from services.jobs.clients import Clients
+from services.jobs.models import Run, State
 from services.jobs.servicers.jobs import JobServicer
 from services.jobs.servicers.runs import RunServicer
 from services.jobs.servicers.tails import Tails
 from services.jobs.settings import Settings
 from services.jobs.workers.worker import Worker
+from tests.jobs.conftest import make_job
+from tests.jobs.test_leases import claimed
 from tests.jobs.world import HARBOURS, World, calling
-from tests.servers import Issuer, bearer, connect, serve
+from tests.servers import Issuer, bearer, connect, refusal, serve
 
 SLOW = "SELECT code, name FROM harbours, range(3000000000) AS r (n) WHERE n < 0 OR sqrt(n) < 0"
 """A logic that takes long and returns nothing."""
@@ -143,3 +148,128 @@ async def test_a_failed_run_says_why_in_the_databases_words(
         assert run.state == pb.Run.STATE_FAILED
         assert "atlantis" in run.error_message
         assert run.error_reason
+
+
+async def test_a_running_run_that_is_stopped_leaves_nothing_behind(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.write({1: "Genoa"})
+    world.plan(SLOW)
+    async with suite(database, world, tmp_path / "keys") as jobs, jobs.working():
+        run_id = await jobs.run()
+        await jobs.begun(run_id)
+        await asyncio.sleep(1)
+        stopping = await jobs.runs.StopRun(pb.StopRunRequest(run_id=run_id), metadata=jobs.metadata)
+        assert stopping.state == pb.Run.STATE_STOPPING
+        async with asyncio.timeout(5):
+            run = await jobs.ended(run_id)
+        assert run.state == pb.Run.STATE_STOPPED
+        assert world.rows() == []
+        if not database.sqlite:
+            sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%" + run_id + "%'"
+            assert world.rows(sessions) == [(0,)]
+        again = await refusal(jobs.runs.StopRun(pb.StopRunRequest(run_id=run_id), metadata=jobs.metadata))
+        assert again.reason == "RUN_ENDED"
+
+
+async def test_a_worker_that_shuts_down_hands_its_run_to_the_next(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.write({1: "Genoa"})
+    world.plan(SLOW)
+    async with suite(database, world, tmp_path / "keys") as jobs:
+        async with jobs.working():
+            run_id = await jobs.run()
+            await jobs.begun(run_id)
+        assert (await jobs.get(run_id)).state == pb.Run.STATE_QUEUED
+        async with jobs.working(worker_name="w2"):
+            await jobs.begun(run_id, "worker w2 takes the run")
+            await jobs.runs.StopRun(pb.StopRunRequest(run_id=run_id), metadata=jobs.metadata)
+            run = await jobs.ended(run_id)
+    assert (run.state, run.attempt, run.worker) == (pb.Run.STATE_STOPPED, 2, "w2")
+
+
+async def test_what_does_not_answer_is_tried_again(database: Database, world: World, tmp_path: Path) -> None:
+    world.write({1: "Genoa"})
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs, jobs.working():
+        world.refusals += [ServiceUnavailableError("the connections service is away")] * 2
+        run_id = await jobs.run()
+        lines = await jobs.log(run_id)
+        assert sum("Trying again" in line for line in lines) == 2
+        assert (await jobs.get(run_id)).state == pb.Run.STATE_SUCCEEDED
+
+
+async def test_what_does_not_answer_for_long_fails_the_run_with_a_sentence(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.write({1: "Genoa"})
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs, jobs.working(retry_seconds=0.5):
+        world.refusals += [ServiceUnavailableError("the connections service is away")] * 50
+        run = await jobs.ended(await jobs.run())
+        assert (run.state, run.error_reason) == (pb.Run.STATE_FAILED, "SERVICE_UNAVAILABLE")
+        assert run.error_message == "the connections service is away"
+
+
+async def test_a_run_that_lost_its_worker_is_loaded_by_another_one(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.write({1: "Genoa"})
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs:
+        run_id = await jobs.run()
+        lost = claimed(database, "lost", duration=dt.timedelta(seconds=0.5))
+        async with jobs.working():
+            lines = await jobs.log(run_id)
+        run = await jobs.get(run_id)
+        assert (run.state, run.attempt, lost.attempt) == (pb.Run.STATE_SUCCEEDED, 2, 1)
+        assert lines[1] == "Attempt 2: worker lost stopped answering; worker w1 takes the run."
+
+
+async def test_a_run_that_lost_too_many_workers_fails(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs:
+        run_id = await jobs.run()
+        for _ in range(3):
+            claimed(database, "lost", duration=dt.timedelta(seconds=0))
+        async with jobs.working(max_losses=3):
+            run = await jobs.ended(run_id)
+        assert (run.state, run.error_reason) == (pb.Run.STATE_FAILED, "WORKER_LOST")
+        assert world.rows() == []
+
+
+async def test_a_load_that_was_committed_before_its_worker_was_lost_is_not_loaded_again(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.write({1: "Genoa"})
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs:
+        run_id = await jobs.run()
+        async with jobs.working():
+            await jobs.ended(run_id)
+        with database.transaction() as session:
+            run = session.get_one(Run, run_id)
+            run.state, run.end_time, run.lease_expire_time = State.STOPPING, None, now()
+        async with jobs.working(worker_name="w2"):
+            again = await jobs.ended(run_id)
+        assert (again.state, again.rows.inserted, again.worker) == (pb.Run.STATE_SUCCEEDED, 1, "w2")
+        assert world.rows("SELECT count(*) FROM dim_harbour") == [(1,)]
+
+
+async def test_a_worker_works_on_as_many_runs_as_it_may(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs:
+        first = await jobs.run()
+        make_job(database, "OTHER")
+        other = await jobs.run("OTHER")
+        async with jobs.working(worker_runs=1):
+            assert (await jobs.ended(first)).state == pb.Run.STATE_FAILED
+            assert (await jobs.ended(other)).state == pb.Run.STATE_FAILED
+        assert (await jobs.get(other)).start_time.ToNanoseconds() >= (
+            await jobs.get(first)
+        ).end_time.ToNanoseconds()

@@ -77,7 +77,8 @@ class LoadProcess:
         """Stops the load, unless it is confirmed; kills a process that is not gone after `grace` seconds."""
         await self._send(STOP)
         try:
-            await asyncio.wait_for(self._process.wait(), grace)
+            async with asyncio.timeout(grace):
+                await self._process.wait()
         except TimeoutError:
             await self.kill()
 
@@ -130,7 +131,8 @@ class Spares:
 
     async def _spare(self, delay: float) -> LoadProcess:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._wanted.wait()
         return await LoadProcess.spare(self._log_level)
 
 

@@ -72,7 +72,8 @@ class Tails:
                     return
                 if drained:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(moved.wait(), due - time.monotonic())
+                        async with asyncio.timeout(due - time.monotonic()):
+                            await moved.wait()
 
     async def watch(self) -> None:
         """Wakes those whose run went on, for ever."""

@@ -55,7 +55,8 @@ class Journal:
             if not self._told.is_set():
                 self._kept.set()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), DELAY_SECONDS)
+                async with asyncio.timeout(DELAY_SECONDS):
+                    await self._hurry.wait()
 
     def line(self, level: Level, message: str) -> None:
         """Tells a line."""
