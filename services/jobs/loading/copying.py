@@ -5,7 +5,7 @@ the query to the very type of the stage's column. Only casts are made that lose 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import psycopg
@@ -23,13 +23,18 @@ from kernel.databases.postgresql_catalog import (
     INT4,
     INT8,
     NUMERIC,
+    TEXT,
     TIMESTAMP,
     TIMESTAMPTZ,
+    VARCHAR,
 )
 from kernel.databases.types import Kind
 from services.jobs.loading.casting import StageColumn
 from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
-from services.jobs.loading.postgresql import CANCEL_SECONDS, open_session, translated
+from services.jobs.loading.postgresql import CANCEL_SECONDS, PostgresqlTarget, open_session, translated
+from services.jobs.loading.reading import ReadAhead
+from services.jobs.loading.tasks import Task
+from services.jobs.loading.telling import Teller
 
 BLOCK = 128 * 1024
 BEFORE, BEHIND = 1, 1  # the messages of a binary COPY that are no rows: its header and its trailer
@@ -49,19 +54,26 @@ SAFE = {
 UNSAFE_AS_TEXT = {FLOAT4, FLOAT8, TIMESTAMP, TIMESTAMPTZ, BYTEA}
 """Those that PostgreSQL writes otherwise than Portolan does."""
 NATIVE = {
-    Kind.STRING: "text",
-    Kind.OTHER: "text",
-    Kind.INTEGER: "integer",
-    Kind.BIG_INTEGER: "bigint",
-    Kind.DECIMAL: "numeric",
-    Kind.DOUBLE: "double precision",
-    Kind.BOOLEAN: "boolean",
-    Kind.DATE: "date",
-    Kind.TIMESTAMP: "timestamp",
-    Kind.TIMESTAMP_TZ: "timestamptz",
-    Kind.BINARY: "bytea",
+    Kind.STRING: ("text", TEXT),
+    Kind.OTHER: ("text", TEXT),
+    Kind.INTEGER: ("integer", INT4),
+    Kind.BIG_INTEGER: ("bigint", INT8),
+    Kind.DECIMAL: ("numeric", NUMERIC),
+    Kind.DOUBLE: ("double precision", FLOAT8),
+    Kind.BOOLEAN: ("boolean", BOOL),
+    Kind.DATE: ("date", DATE),
+    Kind.TIMESTAMP: ("timestamp", TIMESTAMP),
+    Kind.TIMESTAMP_TZ: ("timestamptz", TIMESTAMPTZ),
+    Kind.BINARY: ("bytea", BYTEA),
 }
 """What the source casts to; text and varchar, and numerics of any digits, are one in binary form."""
+VARCHARS = {TEXT, VARCHAR}
+
+
+def takes(target: int, kind: Kind) -> bool:
+    """Whether a column of a type of the target takes the binary form of a kind."""
+    native = NATIVE[kind][1]
+    return target == native or (target in VARCHARS and native in VARCHARS)
 
 
 class BinaryReader:
@@ -78,8 +90,10 @@ class BinaryReader:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def projected(self, query: str, columns: Sequence[StageColumn]) -> str | None:
-        """The query with its columns in the types and order of the stage's; None when that is not safe."""
+    def projected(
+        self, query: str, columns: Sequence[StageColumn], constants: Mapping[str, str]
+    ) -> str | None:
+        """The query with the stage's columns in their types, then constants; None when that is not safe."""
         described = f"SELECT * FROM (\n{query}\n) AS source WHERE false"
         with _reading():
             self._connection.execute("SET default_transaction_read_only = on")
@@ -87,13 +101,13 @@ class BinaryReader:
         types = {column.name: column.type_code for column in cursor.description or ()}
         if not all(_safe(types.get(column.name), column) for column in columns):
             return None
-        values = sql.SQL(", ").join(
-            sql.SQL("CAST({0} AS {1}) AS {0}").format(
-                sql.Identifier(column.name), sql.SQL(NATIVE[column.type.kind])
-            )
-            for column in columns
-        )
-        return f"SELECT {values.as_string()} FROM (\n{query}\n) AS source"
+        values = [_quoted(column.name) for column in columns]
+        values = [
+            f"CAST({name} AS {NATIVE[column.type.kind][0]}) AS {name}"
+            for name, column in zip(values, columns, strict=True)
+        ]
+        values += [f"{constant} AS {_quoted(name)}" for name, constant in constants.items()]
+        return f"SELECT {', '.join(values)} FROM (\n{query}\n) AS source"
 
     def blocks(self, query: str) -> Iterator[bytes]:
         """The rows, many in a block. `rows` counts those that were read."""
@@ -118,20 +132,46 @@ class BinaryReader:
             self._connection.cancel_safe(timeout=CANCEL_SECONDS)
 
 
-def write_blocks(
-    connection: psycopg.Connection,
-    stage: str,
-    columns: Sequence[StageColumn],
-    blocks: Iterator[bytes],
-    told: Callable[[], None],
-) -> None:
-    """Appends the blocks to the stage; calls `told` after each."""
-    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
-    copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(stage), names)
-    with translated(), connection.cursor() as cursor, cursor.copy(copy) as pipe:
-        for block in blocks:
-            pipe.write(block)
-            told()
+class BinaryCopy:
+    """A load's query, to be copied into a table of its target."""
+
+    def __init__(
+        self, task: Task, target: PostgresqlTarget, query: str, columns: Sequence[StageColumn], teller: Teller
+    ) -> None:
+        self.target = target
+        self.columns = columns
+        self._task = task
+        self._query = query
+        self._teller = teller
+
+    def into(self, table: sql.Identifier, constants: Mapping[str, str] | None = None) -> int | None:
+        """Appends the rows to a table whose columns are of the stage's types; how many there were.
+
+        `constants` are further columns, each as SQL. None when the source's types do not allow it.
+        """
+        constants = constants or {}
+        names = [*(column.name for column in self.columns), *constants]
+        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+            table, sql.SQL(", ").join(map(sql.Identifier, names))
+        )
+        with (
+            BinaryReader(self._task.source, self._task.run_id) as reader,
+            self._teller.cancelling(reader.cancel),
+        ):
+            query = reader.projected(self._query, self.columns, constants)
+            if query is None:
+                return None
+            self._teller.line(f"Reading {self._task.plan.source_connection} by binary COPY.")
+            with (
+                ReadAhead(reader.blocks(query), reader.cancel) as blocks,
+                translated(),
+                self.target.connection.cursor() as cursor,
+                cursor.copy(copy) as pipe,
+            ):
+                for block in blocks:
+                    pipe.write(block)
+                    self._teller.read(reader.rows)
+            return reader.rows
 
 
 @contextlib.contextmanager
@@ -152,3 +192,7 @@ def _safe(source: int | None, column: StageColumn) -> bool:
     if column.type.kind in {Kind.STRING, Kind.OTHER}:
         return source not in UNSAFE_AS_TEXT
     return source in SAFE[column.type.kind]
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()

@@ -86,6 +86,7 @@ class Load:
         target.begin_load()
         try:
             counts = self._merged(target)
+            self.line(f"{plan.target.name}: {_listed(counts)}.")
             self._check()
             ledger.record(claim, counts)
             self._emit(Ready(counts))
@@ -101,12 +102,14 @@ class Load:
         """The counts of the rows, when the stage is filled and merged into the target."""
         plan = self._plan
         target.execute(CREATE_LOAD.format(LOAD_TIME_TYPES[target.dialect.name]))
-        target.execute(INSERT_LOAD.format(datetime.now(UTC)))
+        target.execute(INSERT_LOAD.format(moment := datetime.now(UTC)))
         started = time.monotonic()
-        source = Stage(self._task, target, self).fill()
-        seconds = time.monotonic() - started
-        self.line(f"Read {source:,} rows in {seconds:,.1f} s, {source / max(seconds, 0.001):,.0f} a second.")
-        self._emit(Progress(Counts(source=source, rejected=self._rejected)))
+        stage = Stage(self._task, target, self)
+        if (inserted := stage.bypass(moment)) is not None:
+            self._told_read(inserted, started)
+            return Counts(source=inserted, inserted=inserted)
+        source = stage.fill()
+        self._told_read(source, started)
         self._check()
         self._set_aside_null_keys(target)
         if self._rejected:
@@ -129,8 +132,12 @@ class Load:
         )
         if not counts.complete:
             raise CountsDifferError(f"The counts do not add up, so nothing is changed: {_listed(counts)}.")
-        self.line(f"{plan.target.name}: {_listed(counts)}.")
         return counts
+
+    def _told_read(self, rows: int, started: float) -> None:
+        seconds = time.monotonic() - started
+        self.line(f"Read {rows:,} rows in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second.")
+        self._emit(Progress(Counts(source=rows, rejected=self._rejected)))
 
     def _merge(self, target: Target) -> tuple[int, int, int]:
         """The numbers of rows inserted, updated and closed."""

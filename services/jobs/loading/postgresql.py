@@ -25,7 +25,7 @@ LOCK_TIMEOUT = "10min"
 END_SECONDS = 30.0
 POLL_SECONDS = 0.02
 PREPARE_LOCK = 0x706F72746F6C616E  # "portolan"
-DATA_ERRORS = "22"
+DATA_ERRORS = ("22", "23")  # data exceptions, and constraints that are violated
 LOST = {"08", "57"}  # connection exceptions; an administrator ended the session or the server
 SETTINGS = {
     "timezone": "UTC",
@@ -122,9 +122,25 @@ class PostgresqlTarget(Target):
 
     def columns(self, schema: str, table: str) -> list[str]:
         """The columns, also of a table in the search path when there is no schema."""
-        query = sql.SQL("SELECT * FROM {} WHERE false").format(_name(schema, table))
+        query = sql.SQL("SELECT * FROM {} WHERE false").format(table_name(schema, table))
         with translated():
             return [column.name for column in self.connection.execute(query).description or ()]
+
+    def has_rows(self, schema: str, table: str) -> bool:
+        """Whether a table holds any row."""
+        query = sql.SQL("SELECT 1 FROM {} LIMIT 1").format(table_name(schema, table))
+        with translated():
+            return self.connection.execute(query).fetchone() is not None
+
+    def types(self, schema: str, table: str) -> dict[str, tuple[int, bool]]:
+        """The type of each column of a table, by its number, and whether it refuses NULL."""
+        query = (
+            "SELECT attname, atttypid::int, attnotnull FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        )
+        with translated():
+            rows = self.connection.execute(query, (table_name(schema, table).as_string(),))
+            return {name: (oid, required) for name, oid, required in rows}
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -156,7 +172,7 @@ class PostgresqlTarget(Target):
 
     def begin_merge(self, schema: str, table: str) -> None:
         """Locks the table against other writers; readers do not notice."""
-        lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(_name(schema, table))
+        lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table_name(schema, table))
         self.execute("SAVEPOINT portolan_lock")
         try:
             with translated():
@@ -232,7 +248,8 @@ class PostgresqlTarget(Target):
         self.connection.close()
 
 
-def _name(schema: str, table: str) -> sql.Identifier:
+def table_name(schema: str, table: str) -> sql.Identifier:
+    """A table's name in a statement."""
     return sql.Identifier(schema, table) if schema else sql.Identifier(table)
 
 

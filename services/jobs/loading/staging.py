@@ -1,10 +1,10 @@
 """Filling the stage, by the fastest way that is safe: in the database, by binary COPY, or by batches."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 import pyarrow as pa
+from psycopg import sql
 
 from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
@@ -14,30 +14,17 @@ from kernel.databases.types import DataType, Kind
 from portolan.common.v1 import datatypes_pb2
 from portolan.mapper.v1 import plan_pb2
 from services.jobs.loading.casting import CastBatch, Caster, StageColumn
+from services.jobs.loading.copying import BinaryCopy
+from services.jobs.loading.direct import load_directly
 from services.jobs.loading.errors import TargetDataError, TargetError, TargetUnavailableError
-from services.jobs.loading.events import RejectedRow
+from services.jobs.loading.postgresql import PostgresqlTarget
 from services.jobs.loading.reading import ReadAhead
 from services.jobs.loading.targets import Target
 from services.jobs.loading.tasks import Task
+from services.jobs.loading.telling import Teller
 
 STAGE = "portolan_stage"
 MAX_QUERY = 16_000_000  # bytes: many logics, of which each was held against the limit of one
-
-
-class Teller(Protocol):
-    """Who is told how the stage fills, and can make it stop."""
-
-    def line(self, message: str) -> None:
-        """Takes a line of the log."""
-
-    def read(self, rows: int) -> None:
-        """Takes the number of rows that were read so far."""
-
-    def reject(self, rows: list[RejectedRow]) -> None:
-        """Takes rows that cannot be loaded."""
-
-    def cancelling(self, cancel: Callable[[], None]) -> AbstractContextManager[None]:
-        """While this lasts, `cancel` is called when the load is to stop."""
 
 
 class Stage:
@@ -51,6 +38,20 @@ class Stage:
         self._columns = stage_columns(task.plan)
         checked = queries.check(self._plan.source_query, task.source.kind, max_bytes=MAX_QUERY)
         self._query = queries.bind(checked, task.parameters)
+        self._copy: BinaryCopy | None = None
+        if task.source.kind is DatabaseKind.POSTGRESQL and isinstance(target, PostgresqlTarget):
+            self._copy = BinaryCopy(task, target, self._query, self._columns, teller)
+
+    def bypass(self, moment: datetime) -> int | None:
+        """Loads an empty table without the stage, where that is possible; the rows, all of them inserted."""
+        if self._copy is None or self._plan.stage.fill:
+            return None
+        try:
+            with self._target.staging():
+                return load_directly(self._copy, self._plan.target, moment)
+        except TargetDataError as error:
+            self._teller.line(f"Not every row can be inserted as it is ({error}); going by a stage.")
+            return None
 
     def fill(self) -> int:
         """Creates and fills the stage; the number of rows that were read, the rejected ones included."""
@@ -80,28 +81,7 @@ class Stage:
             raise QueryInvalidError(str(error)) from None
 
     def _binary(self) -> int | None:
-        if {self._task.source.kind, self._task.target.kind} != {DatabaseKind.POSTGRESQL}:
-            return None
-        from services.jobs.loading.copying import BinaryReader, write_blocks
-        from services.jobs.loading.postgresql import PostgresqlTarget
-
-        with BinaryReader(self._task.source, self._task.run_id) as reader:
-            query = reader.projected(self._query, self._columns)
-            if query is None or not isinstance(self._target, PostgresqlTarget):
-                return None
-            self._teller.line(f"Reading {self._plan.source_connection} by binary COPY.")
-            with (
-                self._teller.cancelling(reader.cancel),
-                ReadAhead(reader.blocks(query), reader.cancel) as blocks,
-            ):
-                write_blocks(
-                    self._target.connection,
-                    STAGE,
-                    self._columns,
-                    iter(blocks),
-                    lambda: self._teller.read(reader.rows),
-                )
-            return reader.rows
+        return self._copy.into(sql.Identifier(STAGE)) if self._copy else None
 
     def _by_batches(self) -> int:
         caster = Caster(self._columns, self._target.unkept)
@@ -111,7 +91,7 @@ class Stage:
         with open_source(self._task.source) as source, self._teller.cancelling(source.cancel):
             batches = source.batches(self._query, size)
             with ReadAhead((caster.cast(batch) for batch in batches), source.cancel) as cast:
-                told = _Told(iter(cast), self._teller)
+                told = _Told(cast, self._teller)
                 self._target.fill(STAGE, columns, told.rows())
         return told.count
 
@@ -119,7 +99,7 @@ class Stage:
 class _Told:
     """Cast batches, with what they tell passed on."""
 
-    def __init__(self, batches: Iterator[CastBatch], teller: Teller) -> None:
+    def __init__(self, batches: Iterable[CastBatch], teller: Teller) -> None:
         self._batches = batches
         self._teller = teller
         self.count = 0

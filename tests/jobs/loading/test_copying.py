@@ -96,6 +96,51 @@ def test_every_type_arrives_as_it_does_by_batches(source: Place, postgres: Place
     assert contents(postgres, "fct") == contents(postgres, "fct_slow")
 
 
+def test_a_first_load_goes_straight_into_its_table_and_the_next_by_a_stage(
+    source: Place, postgres: Place
+) -> None:
+    source.do(f"CREATE TABLE v AS {VALUES}")
+    plan_ = plan(fact("SELECT * FROM v", TYPES), source, postgres)
+    prepare(postgres.endpoint, plan_)
+    load(task(plan_, source, postgres))
+    times = "SELECT DISTINCT create_time = update_time, create_time < now() AT TIME ZONE 'UTC' FROM fct"
+    assert postgres.rows(times) == [(True, True)]
+    source.do("UPDATE v SET small = 0 WHERE id < 11")
+    assert load(task(plan_, source, postgres, fence=2)).counts == Counts(
+        source=500, updated=10, unchanged=490
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("(NULL, 1)", Counts(source=101, inserted=100, rejected=1)),
+        ("(7, 1)", Counts(source=101, inserted=100, duplicate=1)),
+        ("(7, 3000000000)", Counts(source=101, inserted=100, rejected=1)),
+    ],
+)
+def test_a_row_that_is_not_fit_makes_a_first_load_go_by_a_stage(
+    source: Place, postgres: Place, row: str, expected: Counts
+) -> None:
+    source.do("CREATE TABLE v AS SELECT i::bigint AS id, i::bigint AS n FROM generate_series(1, 100) AS i")
+    source.do(f"INSERT INTO v VALUES {row}")
+    plan_ = plan(fact("SELECT * FROM v", {"id": "BigInteger", "n": "Integer"}), source, postgres)
+    prepare(postgres.endpoint, plan_)
+    story = load(task(plan_, source, postgres))
+    assert "going by a stage" in story.log
+    assert story.counts == expected
+    assert postgres.rows("SELECT count(DISTINCT id) FROM fct") == [(100,)]
+
+
+def test_a_table_whose_key_may_be_null_is_loaded_by_a_stage(source: Place, postgres: Place) -> None:
+    source.do("CREATE TABLE v AS SELECT i::bigint AS id, i AS n FROM generate_series(1, 100) AS i")
+    source.do("INSERT INTO v VALUES (NULL, 1)")
+    plan_ = plan(fact("SELECT * FROM v", {"id": "BigInteger", "n": "Integer"}), source, postgres)
+    postgres.do("CREATE TABLE fct (id bigint, n smallint)")
+    prepare(postgres.endpoint, plan_)
+    assert load(task(plan_, source, postgres)).counts == Counts(source=101, inserted=100, rejected=1)
+
+
 def test_times_as_text_go_by_batches(source: Place, postgres: Place) -> None:
     source.do(f"CREATE TABLE v AS {VALUES}")
     plan_ = plan(fact("SELECT * FROM v", {"id": "Integer", "moment": "String40"}), source, postgres)
