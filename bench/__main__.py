@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("gateway", "start", "load", "merge", "flights")
+NAMES = ("gateway", "gateway_guard", "start", "load", "merge")
 
 
 def main() -> None:

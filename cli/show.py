@@ -50,7 +50,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in pairs:
-        if value not in {"", None}:
+        if value is not None and str(value):
             drawn.add_row(name, _cell(value))
     return drawn
 

@@ -72,18 +72,14 @@ async def refuse(call: Call) -> AsyncIterator[None]:
     try:
         yield
     except RefusedError as error:
-        if isinstance(error, UnauthenticatedError):
-            call.context.set_trailing_metadata(
-                (*call.context.trailing_metadata(), ("www-authenticate", "Bearer"))
-            )
-        await call.context.abort_with_status(rpc_status.to_status(to_status(error, call.domain)))
+        await _abort(call, error)
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
     except Exception:
         reference = new_id()
         log.exception("fault", method=call.name, reference=reference)
-        fault = FaultError(f"internal error; the log tells more under {reference}", reference=reference)
-        await call.context.abort_with_status(rpc_status.to_status(to_status(fault, call.domain)))
+        text = f"internal error; the log tells more under {reference}"
+        await _abort(call, FaultError(text, reference=reference))
 
 
 class FaultError(RefusedError):
@@ -92,6 +88,14 @@ class FaultError(RefusedError):
     code = 13  # INTERNAL
     reason = "INTERNAL"
     domain = "portolan.common.v1"
+
+
+async def _abort(call: Call, error: RefusedError) -> None:
+    """Ends the call with a refusal. An abort replaces the trailing metadata, so what is there is given again."""
+    status = rpc_status.to_status(to_status(error, call.domain))
+    challenge = (("www-authenticate", "Bearer"),) if isinstance(error, UnauthenticatedError) else ()
+    metadata = (*call.context.trailing_metadata(), *status.trailing_metadata, *challenge)
+    await call.context.abort(status.code, status.details, metadata)
 
 
 def admit(threads: int) -> Middleware:

@@ -155,6 +155,13 @@ async def test_the_request_id_comes_back(stub: "Stub", issuer: Issuer) -> None:
     assert dict(await call.trailing_metadata())["x-request-id"] == "my-request-1"
 
 
+async def test_a_refusal_carries_the_request_id_and_the_challenge(stub: "Stub") -> None:
+    call = stub.GetMe(auth_pb2.GetMeRequest(), metadata=(("x-request-id", "my-request-2"),))
+    assert (await refusal(call)).reason == "TOKEN_MISSING"
+    metadata = dict(await call.trailing_metadata())
+    assert (metadata["x-request-id"], metadata["www-authenticate"]) == ("my-request-2", "Bearer")
+
+
 def test_a_server_refuses_to_start_while_a_method_has_no_authz() -> None:
     class Health(health_pb2_grpc.HealthServicer):
         """A service that says nothing of who may call it."""
