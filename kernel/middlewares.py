@@ -91,7 +91,7 @@ class FaultError(RefusedError):
 
 
 async def _abort(call: Call, error: RefusedError) -> None:
-    """Ends the call with a refusal. An abort replaces the trailing metadata, so what is there is given again."""
+    """Ends the call with a refusal. An abort replaces the trailing metadata, so what is there goes again."""
     status = rpc_status.to_status(to_status(error, call.domain))
     challenge = (("www-authenticate", "Bearer"),) if isinstance(error, UnauthenticatedError) else ()
     metadata = (*call.context.trailing_metadata(), *status.trailing_metadata, *challenge)
