@@ -24,33 +24,35 @@ _EVERYWHERE = """
     substring sum tan tanh trim trunc upper
 """
 _POSTGRESQL = """
-    age array_agg array_append array_cat array_dims array_length array_lower array_ndims array_position
-    array_positions array_prepend array_remove array_replace array_to_string array_upper ascii bit_and
-    bit_count bit_length bit_or bit_xor bool_and bool_or btrim cardinality cbrt char_length
-    character_length chr clock_timestamp convert_from convert_to corr cot covar_pop covar_samp date_bin
-    date_part date_trunc decode div encode erf every extract factorial float4 float8 format gamma gcd
-    generate_series generate_subscripts get_bit get_byte host hstore initcap int2 int4 int8 isempty
-    isfinite json json_agg json_array json_array_elements json_array_elements_text json_array_length
-    json_build_array json_build_object json_each json_each_text json_exists json_extract_path
-    json_extract_path_text json_object json_object_agg json_object_keys json_query json_strip_nulls
-    json_table json_to_record json_to_recordset json_typeof json_value jsonb jsonb_agg
-    jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array
-    jsonb_build_object jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text
-    jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query
-    jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls
-    jsonb_to_record jsonb_to_recordset jsonb_typeof justify_days justify_hours justify_interval lcm left
-    levenshtein lower_inc lower_inf lpad make_date make_interval make_time make_timestamp
-    make_timestamptz md5 metaphone mode normalize now num_nonnulls num_nulls octet_length overlay
-    parse_ident percentile_cont percentile_disc pg_typeof quote_ident quote_literal quote_nullable
-    random_normal regexp_count regexp_instr regexp_like regexp_match regexp_matches regexp_replace
-    regexp_split_to_array regexp_split_to_table regexp_substr regr_avgx regr_avgy regr_count
-    regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy repeat reverse right row_to_json rpad
-    scale sha224 sha256 sha384 sha512 similarity soundex split_part starts_with statement_timestamp
-    stddev stddev_pop stddev_samp string_to_array string_to_table strpos timeofday timestamptz timezone
-    to_ascii to_char to_date to_hex to_json to_jsonb to_number to_timestamp to_tsquery to_tsvector
-    transaction_timestamp translate trim_array trim_scale ts_rank unaccent unistr unnest upper_inc
-    upper_inf uuid uuid_extract_timestamp uuid_extract_version var_pop var_samp variance width_bucket
-    word_similarity xmlagg xmlelement xmlforest xpath
+    age array_agg array_append array_cat array_dims array_fill array_length array_lower array_ndims
+    array_position array_positions array_prepend array_remove array_replace array_to_string array_upper
+    ascii bit_and bit_count bit_length bit_or bit_xor bool_and bool_or btrim cardinality cbrt
+    char_length character_length chr clock_timestamp convert_from convert_to corr cot covar_pop
+    covar_samp current_time current_timestamp date_bin date_part date_trunc daterange decode div encode
+    erf every extract factorial float4 float8 format gamma gcd generate_series generate_subscripts
+    get_bit get_byte host hstore initcap int2 int4 int4range int8 int8range isempty isfinite json
+    json_agg json_array json_array_elements json_array_elements_text json_array_length json_build_array
+    json_build_object json_each json_each_text json_exists json_extract_path json_extract_path_text
+    json_object json_object_agg json_object_keys json_query json_strip_nulls json_table json_to_record
+    json_to_recordset json_typeof json_value jsonb jsonb_agg jsonb_array_elements
+    jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each
+    jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_object jsonb_object_agg
+    jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query jsonb_path_query_array
+    jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls jsonb_to_record jsonb_to_recordset
+    jsonb_typeof justify_days justify_hours justify_interval lcm left levenshtein localtime
+    localtimestamp lower_inc lower_inf lpad make_date make_interval make_time make_timestamp
+    make_timestamptz md5 metaphone mode multirange normalize now nullif num_nonnulls num_nulls numrange
+    octet_length overlay parse_ident percentile_cont percentile_disc pg_typeof phraseto_tsquery
+    plainto_tsquery quote_ident quote_literal quote_nullable random_normal range_merge regexp_count
+    regexp_instr regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array
+    regexp_split_to_table regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope
+    regr_sxx regr_sxy regr_syy repeat reverse right row_to_json rpad rtrim scale sha224 sha256 sha384
+    sha512 similarity soundex split_part starts_with statement_timestamp stddev stddev_pop stddev_samp
+    string_agg string_to_array string_to_table strpos timeofday timestamptz timezone to_ascii to_char
+    to_date to_hex to_json to_jsonb to_number to_timestamp to_tsquery to_tsvector transaction_timestamp
+    translate trim_array trim_scale ts_rank tsrange tstzrange unaccent unistr unnest upper_inc upper_inf
+    uuid uuid_extract_timestamp uuid_extract_version var_pop var_samp variance websearch_to_tsquery
+    width_bucket word_similarity xmlagg xmlelement xmlforest xpath
 """
 _SQLITE = """
     cast changes format glob group_concat hex ifnull json json_array json_array_length json_each

@@ -20,6 +20,7 @@ from kernel.databases.sources import Column, ForeignKey, Source, Table
 from kernel.databases.types import MAX_DIGITS, DataType, Kind
 
 LOCK_SECONDS = 10.0
+MAX_VALUE_BYTES = 100_000_000
 STEPS = 10_000
 """Virtual machine instructions between two looks at the clock."""
 VIEW = "portolan_described"
@@ -66,6 +67,7 @@ class SqliteSource(Source):
         except sqlite3.Error as error:
             raise SourceUnavailableError(f"SQLite cannot open the file: {error}") from None
         self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         self._connection.set_authorizer(_authorize)
         self._connection.set_progress_handler(self._overdue, STEPS)
 

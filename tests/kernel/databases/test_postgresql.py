@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from kernel.databases.endpoints import SslMode
-from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
+from kernel.databases.errors import QueryInvalidError, QueryTimeoutError, SourceUnavailableError
 from kernel.databases.postgresql import parameters
 from kernel.databases.sources import open_source
 from kernel.databases.types import DataType, Kind
@@ -111,6 +112,13 @@ def test_a_cancelled_or_abandoned_query_is_gone_from_the_server(
         ):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_description_does_not_wait_for_ever_for_a_lock(postgresql: Place, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as holder:
+        holder.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+        with open_source(postgresql.endpoint, time_limit=0.3) as source, pytest.raises(QueryTimeoutError):
+            source.describe("SELECT * FROM people")
 
 
 def test_a_server_that_goes_away_is_unavailable(postgresql: Place, run_postgresql: Run) -> None:

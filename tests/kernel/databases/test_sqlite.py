@@ -92,6 +92,11 @@ def test_nothing_else_is_reached_even_past_the_guard(sqlite: Place, statement: s
         list(source.batches(statement))
 
 
+def test_a_value_cannot_fill_the_memory(sqlite: Place) -> None:
+    with open_source(sqlite.endpoint) as source, pytest.raises(QueryInvalidError, match="too big"):
+        source.rows("SELECT replace(printf('%.*c', 60000000, 'x'), 'x', 'xx') AS a", 1)
+
+
 def test_a_database_is_read_while_it_is_written(sqlite: Place) -> None:
     writer = sqlite3.connect(sqlite.endpoint.path, isolation_level=None)
     writer.execute("PRAGMA journal_mode = WAL").fetchall()
