@@ -30,7 +30,12 @@ from kernel.databases.postgresql_catalog import (
 )
 from kernel.databases.types import Kind
 from services.jobs.loading.casting import StageColumn
-from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
+from services.jobs.loading.errors import (
+    TargetCancelledError,
+    TargetDataError,
+    TargetError,
+    TargetUnavailableError,
+)
 from services.jobs.loading.postgresql import CANCEL_SECONDS, PostgresqlTarget, open_session, translated
 from services.jobs.loading.reading import ReadAhead
 from services.jobs.loading.tasks import Task
@@ -180,7 +185,7 @@ def _reading() -> Iterator[None]:
     try:
         with translated():
             yield
-    except (TargetDataError, StoppedError):
+    except (TargetDataError, TargetCancelledError):
         raise
     except TargetUnavailableError as error:
         raise SourceUnavailableError(str(error)) from None

@@ -28,6 +28,10 @@ class TargetUnavailableError(TargetError):
     unavailable = True
 
 
+class TargetCancelledError(TargetError):
+    """A statement was cancelled: by the load's own stop, or by somebody who may do that in the database."""
+
+
 class FencedError(LoadError):
     """A newer attempt has claimed the target; this one must change nothing more."""
 

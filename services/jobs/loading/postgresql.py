@@ -16,7 +16,12 @@ from kernel.databases.endpoints import Endpoint
 from kernel.databases.errors import SourceUnavailableError
 from kernel.databases.postgresql import connect
 from kernel.databases.types import DataType
-from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
+from services.jobs.loading.errors import (
+    TargetCancelledError,
+    TargetDataError,
+    TargetError,
+    TargetUnavailableError,
+)
 from services.jobs.loading.targets import Row, Target, Tell
 
 FETCH_ROWS = 1000
@@ -26,7 +31,7 @@ END_SECONDS = 30.0
 POLL_SECONDS = 0.02
 PREPARE_LOCK = 0x706F72746F6C616E  # "portolan"
 DATA_ERRORS = ("22", "23")  # data exceptions, and constraints that are violated
-LOST = {"08", "57"}  # connection exceptions; an administrator ended the session or the server
+PASSING = {"08", "40", "53", "57"}  # a lost connection, a deadlock, too few resources, a server that ends
 SETTINGS = {
     "timezone": "UTC",
     "datestyle": "ISO",
@@ -79,14 +84,14 @@ def translated() -> Iterator[None]:
             message = f"{message}: {error.diag.message_detail}"
         match error.sqlstate:
             case "57014":
-                raise StoppedError("The statement was cancelled.") from None
+                raise TargetCancelledError(message) from None
             case "55P03":
                 raise TargetUnavailableError("The table is locked by another session for too long.") from None
             case str(state) if state.startswith(DATA_ERRORS):
                 raise TargetDataError(message) from None
-            case str(state) if state[:2] not in LOST:
+            case str(state) if state[:2] not in PASSING:
                 raise TargetError(message) from None
-            case _ if isinstance(error, psycopg.OperationalError):
+            case state if state or isinstance(error, psycopg.OperationalError):
                 raise TargetUnavailableError(message) from None
             case _:
                 raise

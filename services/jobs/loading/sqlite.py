@@ -12,7 +12,12 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from kernel.databases.endpoints import Endpoint
 from kernel.databases.types import DataType, Kind
-from services.jobs.loading.errors import StoppedError, TargetDataError, TargetError, TargetUnavailableError
+from services.jobs.loading.errors import (
+    TargetCancelledError,
+    TargetDataError,
+    TargetError,
+    TargetUnavailableError,
+)
 from services.jobs.loading.targets import Row, Target, Tell
 
 BUSY_SECONDS = 1.0
@@ -155,7 +160,7 @@ class SqliteTarget(Target):
                 self.execute("BEGIN IMMEDIATE")
             except TargetUnavailableError:
                 if self._cancelled:
-                    raise StoppedError("The load was stopped.") from None
+                    raise TargetCancelledError("Waiting was interrupted.") from None
                 if time.monotonic() > deadline:
                     raise
             else:
@@ -193,7 +198,7 @@ def _translated() -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         match code & PRIMARY if code is not None else None:
             case sqlite3.SQLITE_INTERRUPT:
-                raise StoppedError("The statement was cancelled.") from None
+                raise TargetCancelledError("The statement was interrupted.") from None
             case primary if primary in LOCKED:
                 raise TargetUnavailableError("The file is locked by another program for too long.") from None
             case primary if primary in LOST:

@@ -16,7 +16,12 @@ from portolan.mapper.v1 import plan_pb2
 from services.jobs.loading.casting import CastBatch, Caster, StageColumn
 from services.jobs.loading.copying import BinaryCopy
 from services.jobs.loading.direct import load_directly
-from services.jobs.loading.errors import TargetDataError, TargetError, TargetUnavailableError
+from services.jobs.loading.errors import (
+    TargetCancelledError,
+    TargetDataError,
+    TargetError,
+    TargetUnavailableError,
+)
 from services.jobs.loading.postgresql import PostgresqlTarget
 from services.jobs.loading.reading import ReadAhead
 from services.jobs.loading.targets import Target
@@ -75,7 +80,7 @@ class Stage:
         fill = self._plan.stage.fill.replace(self._plan.source_query, self._query)
         try:
             return self._target.execute(fill)
-        except (TargetDataError, TargetUnavailableError):
+        except (TargetCancelledError, TargetDataError, TargetUnavailableError):
             raise
         except TargetError as error:
             raise QueryInvalidError(str(error)) from None

@@ -19,7 +19,7 @@ class Target(ABC):
     """A session of a database that is loaded, by one thread at a time; only `cancel` may come from another.
 
     What the database says against a statement is raised as `TargetError`; against a value, as
-    `TargetDataError`; a lost connection as `TargetUnavailableError`; a cancel as `StoppedError`.
+    `TargetDataError`; a lost connection as `TargetUnavailableError`; a cancel as `TargetCancelledError`.
     """
 
     dialect: sa.Dialect

@@ -248,3 +248,12 @@ def test_a_load_waits_for_another_writer_and_says_so(files: Place, target: Place
         timer.join()
     assert "waiting for it" in story.log
     assert story.counts == Counts(source=1, closed=1)
+
+
+def test_a_statement_that_an_administrator_cancels_fails_the_load(postgres: Place) -> None:
+    slow = "SELECT max(i) AS id, 'a' AS name, 1 AS amount, NULL AS born, NULL AS seen"
+    plan_ = plan(person(f"{slow} FROM generate_series(1, 1000000000) AS i", here=True), postgres, postgres)
+    prepare(postgres.endpoint, plan_)
+    postgres.do(f"ALTER DATABASE {postgres.endpoint.database} SET statement_timeout = '300ms'")
+    with pytest.raises(TargetError, match="statement timeout"):
+        load(task(plan_, postgres, postgres))

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -57,6 +56,21 @@ def backends(target: Place, run_id: str) -> int:
     return int(target.rows(query)[0][0])
 
 
+def active(place: Place, text: str) -> int:
+    """The statements with a text in them that the server works on."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text}%'"
+    return int(place.rows(f"{query} AND pid <> pg_backend_pid()")[0][0])
+
+
+async def eventually(met: Callable[[], bool]) -> None:
+    """Returns when a condition is met, which takes ten seconds at most."""
+    for _ in range(200):
+        if met():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("not met in time")
+
+
 async def test_a_load_runs_in_a_process_and_commits_when_it_is_confirmed(
     files: Place, target: Place, spares: Spares
 ) -> None:
@@ -100,6 +114,20 @@ async def test_a_stop_ends_the_statement_in_the_database(target: Place, spares: 
     assert target.rows(CURRENT) == []
     if target.kind is DatabaseKind.POSTGRESQL:
         assert backends(target, "run-1") == 0
+
+
+async def test_a_stop_ends_the_statement_in_the_source(
+    postgres: Place, tmp_path: Path, spares: Spares
+) -> None:
+    warehouse = Place(DatabaseKind.SQLITE, str(tmp_path / "warehouse.db"))
+    plan_ = plan(person(SLOW), postgres, warehouse)
+    prepare(warehouse.endpoint, plan_)
+    process = await spares.take()
+    await process.start(task(plan_, postgres, warehouse))
+    await until(process, lambda event: isinstance(event, Line))
+    await eventually(lambda: active(postgres, "WITH RECURSIVE") == 1)
+    await process.stop(5)
+    await eventually(lambda: active(postgres, "WITH RECURSIVE") == 0)
 
 
 async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Place, spares: Spares) -> None:
@@ -178,10 +206,7 @@ async def test_a_load_dies_with_the_process_that_started_it(tmp_path: Path) -> N
     assert child.is_running()
     parent.kill()
     await parent.wait()
-    deadline = time.monotonic() + 5
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.slow
