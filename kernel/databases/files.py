@@ -59,7 +59,7 @@ class FilesSource(Source):
             self._files, self._hidden = _tables(self._folder)
         except OSError as error:
             raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
-        self._views: set[str] = set()
+        self._shown: dict[str, Exception | None] = {}
         # What does not fit into memory goes here.
         self._spill = tempfile.TemporaryDirectory(prefix="portolan-files-", ignore_cleanup_errors=True)
         self._connection = duckdb.connect(":memory:", config=SETTINGS | {"temp_directory": self._spill.name})
@@ -141,26 +141,37 @@ class FilesSource(Source):
 
     def _show(self, query: str) -> None:
         """Makes views of the files that the query may mean; to look into all of them would take too long."""
-        text = query.lower()
         for name, path in self._files.items():
-            if name not in self._views and name.lower() in text:
+            meant = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", query, re.IGNORECASE)
+            if not meant or name in self._shown:
+                continue
+            try:
                 state = path.stat()
                 scan = _scan(str(path), state.st_mtime_ns, state.st_size)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {_identifier(name)} AS {scan}")
-                self._views.add(name)
+                self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {scan}")
+                self._shown[name] = None
+            except duckdb.InterruptException:
+                raise
+            except (duckdb.Error, OSError) as error:
+                # It matters only to a query that does read the file: the name may be a column's, too.
+                self._shown[name] = error
 
     def _failure(self, error: Exception) -> Exception:
-        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in str(error):
-            return self._ended()
-        if isinstance(error, (OSError, duckdb.IOException)):
-            return SourceUnavailableError("a file of the folder cannot be read")
+        if isinstance(error, duckdb.CatalogException):
+            lacking = (cause for name, cause in self._shown.items() if f"with name {name} " in str(error))
+            error = next(lacking, None) or error
         text = str(error).replace(f"{self._folder}/", "")
-        # Below the first paragraph DuckDB advises on options.
-        message = _KIND.sub("", text.split("\n\n", 1)[0])
+        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in text:
+            return self._ended()
+        message = _KIND.sub("", _ADVICE.split(text, maxsplit=1)[0])
+        if isinstance(error, (OSError, duckdb.IOException)):
+            return SourceUnavailableError(message)
         return QueryInvalidError(message, *_position(text))
 
 
 _KIND = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
+_ADVICE = re.compile(r"\n\n|\nThe search space|\nPossible ")
+"""Where DuckDB begins to advise on options that are not the user's to set."""
 _PLACE = re.compile(r"^(LINE (\d+): )(.*)\n( *)\^", re.MULTILINE)
 
 
@@ -177,7 +188,7 @@ def _tables(folder: Path) -> tuple[dict[str, Path], list[str]]:
     tables: dict[str, Path] = {}
     hidden = []
     for path in sorted(folder.iterdir()):
-        suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
+        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
         if suffix is None or not path.is_file():
             continue
         name = path.name[: -len(suffix)]

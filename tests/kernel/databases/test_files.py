@@ -76,9 +76,27 @@ def test_a_broken_file_spoils_none_of_the_others(folder: Path) -> None:
     with _open(folder) as source:
         assert {table.name: len(table.columns) for table in source.tables(limit=9)}["good"] == 1
         assert source.rows("SELECT x FROM good", 1) == [(1,)]
-        with pytest.raises((QueryInvalidError, SourceUnavailableError)) as caught:
+        assert source.rows("SELECT x AS bad FROM good", 1) == [(1,)]
+        with pytest.raises(QueryInvalidError, match=r"No magic bytes.*'bad.parquet'") as caught:
             source.describe("SELECT * FROM bad")
         assert str(folder) not in str(caught.value)
+
+
+def test_a_form_is_found_from_the_whole_file(folder: Path) -> None:
+    plain = "".join(f"{number},clerk,01/02/2024\n" for number in range(100_000))
+    (folder / "late.csv").write_text(f'a,b,c\n{plain}7,"a ""x"", b",13/02/2024\n')
+    (folder / "ragged.csv").write_text(f"a,b,c\n{plain}7\n8,9,10,11\n")
+    (folder / "latin.csv").write_bytes("a,b\nLübeck,1\n".encode("latin-1"))
+    (folder / "marked.csv").write_text("\ufeffa\tb\n1\t2\n")
+    with _open(folder) as source:
+        assert source.rows("SELECT b, c FROM late WHERE a = 7 AND b <> 'clerk'", 2) == [
+            ('a "x", b', dt.date(2024, 2, 13))
+        ]
+        assert source.rows("SELECT a, b FROM marked", 2) == [(1, 2)]
+        with pytest.raises(QueryInvalidError, match=r"ragged.csv"):
+            source.describe("SELECT * FROM ragged")
+        with pytest.raises(QueryInvalidError, match="not utf-8"):
+            source.describe("SELECT * FROM latin")
 
 
 def test_a_file_behind_a_link_or_a_second_name_is_left_out_with_a_warning(
