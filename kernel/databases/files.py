@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import os
 import re
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -60,9 +62,7 @@ class FilesSource(Source):
         except OSError as error:
             raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
         self._shown: dict[str, Exception | None] = {}
-        # What does not fit into memory goes here.
-        self._spill = tempfile.TemporaryDirectory(prefix="portolan-files-", ignore_cleanup_errors=True)
-        self._connection = duckdb.connect(":memory:", config=SETTINGS | {"temp_directory": self._spill.name})
+        self._connection = duckdb.connect(":memory:", config=SETTINGS | {"temp_directory": _spill()})
         self._connection.execute(f"SET allowed_directories = [{_literal(str(self._folder))}]")
         for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
             self._connection.execute(f"SET {setting}")
@@ -113,7 +113,6 @@ class FilesSource(Source):
     def close(self) -> None:
         """Forgets the folder."""
         self._connection.close()
-        self._spill.cleanup()
 
     @contextlib.contextmanager
     def _running(self, query: str) -> Iterator[None]:
@@ -181,6 +180,15 @@ def _position(text: str) -> tuple[int, int]:
     if place is None or place[3].startswith("..."):
         return 0, 0
     return max(int(place[2]) - 1, 1), len(place[4]) - len(place[1]) + 1
+
+
+def _spill() -> str:
+    """A folder for what memory cannot hold. DuckDB makes it when it needs it, and removes it in the end."""
+    parent = Path(tempfile.gettempdir()) / f"portolan-{os.getuid()}"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    if parent.lstat().st_uid != os.getuid():
+        raise SourceUnavailableError(f"{parent} belongs to another user")
+    return str(parent / secrets.token_hex(8))
 
 
 def _tables(folder: Path) -> tuple[dict[str, Path], list[str]]:

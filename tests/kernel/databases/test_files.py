@@ -139,7 +139,9 @@ def test_a_result_larger_than_memory_is_sorted_and_leaves_no_file(folder: Path, 
             query = "SELECT range AS a, md5(range::varchar) AS b FROM range(1500000) ORDER BY b"
             rows = sum(batch.num_rows for batch in source.batches(query))
     assert rows == 1_500_000
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    (spill,) = [path for path in tmp_path.iterdir() if path != folder]
+    assert spill.stat().st_mode & 0o777 == 0o700
+    assert not list(spill.iterdir())
 
 
 def test_the_sandbox_cannot_be_opened_again(folder: Path) -> None:

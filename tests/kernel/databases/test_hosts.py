@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.databases import hosts, paths
@@ -62,6 +62,7 @@ def test_private_networks_are_reached_unless_the_policy_forbids_them() -> None:
         hosts.resolve("::ffff:10.1.2.3", PUBLIC)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(network="127.0.0.0/8") | st.ip_addresses(network="169.254.0.0/16"))
 def test_an_inner_address_is_refused_in_every_form_of_ipv6(inner: ipaddress.IPv4Address) -> None:
     number = int(inner)

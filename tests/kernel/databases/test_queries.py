@@ -4,7 +4,7 @@ import contextlib
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.databases.endpoints import DatabaseKind
@@ -284,6 +284,7 @@ def test_a_parameter_without_a_value_is_refused() -> None:
         bind(check("SELECT :until", PG), {})
 
 
+@settings(deadline=None)
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
 def test_any_value_of_a_parameter_stays_one_literal(value: str) -> None:
     for kind in (PG, LITE, FILES):
@@ -298,6 +299,7 @@ UPDATE LATERAL a b 1 , ( ) ' " ; : :x * . -- /* */ :: [ ] { } $$ E' - + = < || ?
 """
 
 
+@settings(deadline=None)
 @given(
     kind=st.sampled_from((PG, LITE, FILES)),
     parts=st.lists(st.sampled_from([*FRAGMENTS.split(), "\n"]) | st.text(max_size=3), max_size=25),
