@@ -1,7 +1,7 @@
 """Batches of the source as the stage takes them, and the rows that do not fit.
 
-Whole columns are converted at once. Where that fails the column is halved again and again until the values at
-fault are found, so that clean data cost nothing and a few bad values little.
+Whole columns are converted at once. Where that fails the column's distinct values are halved again and again
+until those at fault are found, so that clean data cost nothing and bad values little.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,7 @@ from kernel.databases.types import DataType
 from services.jobs.loading.converting import UnfitError, convert, explain, value
 from services.jobs.loading.events import MAX_VALUE, Reason, RejectedRow
 
+UNFIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnfitError)
 Unkept = Callable[[pa.Array, DataType], tuple[pa.Array, str] | None]
 """Which values of a type a target cannot keep, and why, as a sentence; None when it keeps any."""
 
@@ -53,7 +54,8 @@ class Caster:
             array, unfit = _converted(source, column.type)
             arrays.append(array)
             for row in unfit:
-                faults.setdefault(row, (column, *explain(source[row], column.type)))
+                if row not in faults:
+                    faults[row] = (column, *explain(source[row], column.type))
             if (unkept := self._unkept(array, column.type)) is not None:
                 mask, sentence = unkept
                 for row in pc.indices_nonzero(mask).to_pylist():
@@ -93,7 +95,21 @@ def printed(found: object) -> str:
 
 
 def _converted(array: pa.Array, to: DataType) -> tuple[pa.Array, list[int]]:
-    """The converted array, NULL where a value does not fit, and the places of those."""
+    """The converted array, NULL where a value does not fit, and the places of those, in order."""
+    try:
+        return convert(array, to), []
+    except UNFIT:
+        if pa.types.is_nested(array.type):
+            return _bisected(array, to)
+    # The same values are at fault again and again, so each is tried once.
+    encoded = array.dictionary_encode()
+    values, _ = _bisected(encoded.dictionary, to)
+    converted = values.take(encoded.indices)
+    return converted, pc.indices_nonzero(pc.and_(converted.is_null(), array.is_valid())).to_pylist()
+
+
+def _bisected(array: pa.Array, to: DataType) -> tuple[pa.Array, list[int]]:
+    """The same, by halves."""
     parts: list[pa.Array] = []
     unfit: list[int] = []
     todo = [(0, len(array))]
@@ -101,11 +117,11 @@ def _converted(array: pa.Array, to: DataType) -> tuple[pa.Array, list[int]]:
         start, length = todo.pop()
         try:
             parts.append(convert(array.slice(start, length), to))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnfitError):
+        except UNFIT:
             if length == 1:
                 parts.append(pa.nulls(1, to.arrow()))
                 unfit.append(start)
             else:
                 half = length // 2
                 todo += [(start + half, length - half), (start, half)]
-    return (parts[0] if len(parts) == 1 else pa.concat_arrays(parts)), unfit
+    return pa.concat_arrays(parts), unfit
