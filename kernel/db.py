@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 import uuid6
 from sqlalchemy import orm
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from kernel.errors import RefusedError
+from kernel.errors import OverloadedError, RefusedError, ServiceUnavailableError
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -25,6 +27,10 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 LOCK_SECONDS = 30
+BUSY = ("40", "53", "55P03", "SQLITE_BUSY", "SQLITE_LOCKED")
+"""How the codes begin of errors that pass: deadlocks, no resources left, a lock that is not given."""
+GONE = ("08", "57P", "SQLITE_CANTOPEN", "SQLITE_IOERR")
+"""How the codes begin of errors of a database that cannot be reached, or is being shut down."""
 
 
 def new_id() -> str:
@@ -115,8 +121,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[orm.Session]:
         """A session that sees one state of the database and changes nothing."""
+        snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
         with self._sessions() as session, session.begin():
-            session.execute(sa.text("BEGIN" if self.sqlite else "SET TRANSACTION READ ONLY"))
+            session.execute(sa.text("BEGIN" if self.sqlite else snapshot))
             yield session
             session.expunge_all()  # what was read stays readable after the block, as after a transaction
             session.rollback()
@@ -129,6 +136,22 @@ class Database:
     def close(self) -> None:
         """Closes all connections."""
         self.engine.dispose()
+
+
+def refusal(error: Exception) -> RefusedError | None:
+    """What a caller hears when the database has too much to do, or is not there; None for a fault of ours."""
+    if isinstance(error, PoolTimeoutError):
+        return OverloadedError("the database has too much to do; try again in a second", retry_after=1)
+    if not isinstance(error, DBAPIError):
+        return None
+    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
+    if code and code.startswith(BUSY):
+        return OverloadedError("the database has too much to do; try again in a second", retry_after=1)
+    # libpq gives no code when there is nobody to talk to.
+    silent = code is None and isinstance(error.orig, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if silent or error.connection_invalidated or (code and code.startswith(GONE)):
+        return ServiceUnavailableError("the service's database does not answer; try again", retry_after=1)
+    return None
 
 
 @contextmanager
@@ -176,7 +199,7 @@ def _sqlite(url: sa.URL, pool: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     return engine

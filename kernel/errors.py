@@ -167,7 +167,7 @@ class OverloadedError(ExhaustedError):
 
 
 class ServiceUnavailableError(UnavailableError):
-    """Another service of the suite does not answer."""
+    """Another service of the suite, or the service's own database, does not answer."""
 
     reason = "SERVICE_UNAVAILABLE"
     domain = COMMON_DOMAIN

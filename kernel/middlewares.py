@@ -10,9 +10,8 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
-from kernel import clients
+from kernel import clients, db
 from kernel.auth import Verifier, current
-from kernel.db import new_id
 from kernel.errors import (
     DeadlineError,
     OverloadedError,
@@ -41,7 +40,7 @@ def chain(verifier: Verifier, threads: int) -> Sequence[Middleware]:
 async def observe(call: Call) -> AsyncIterator[None]:
     """One log line a call: what was called, by whom, how it ended and how long it took."""
     given = call.metadata.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else new_id()
+    request_id = given if _REQUEST_ID.fullmatch(given) else db.new_id()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     call.context.set_trailing_metadata((("x-request-id", request_id),))
     started = time.perf_counter()
@@ -75,8 +74,11 @@ async def refuse(call: Call) -> AsyncIterator[None]:
         await _abort(call, error)
     except (asyncio.CancelledError, grpc.aio.AbortError):
         raise
-    except Exception:
-        reference = new_id()
+    except Exception as error:
+        if refused := db.refusal(error):
+            log.warning("the database does not answer", method=call.name, error=str(error))
+            await _abort(call, refused)
+        reference = db.new_id()
         log.exception("fault", method=call.name, reference=reference)
         text = f"internal error; the log tells more under {reference}"
         await _abort(call, FaultError(text, reference=reference))
