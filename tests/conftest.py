@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kernel import logs
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, stop_when_unlocked
 from tests.servers import Issuer
 
 
@@ -21,23 +21,14 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[PostgresServer]:
-    """The PostgreSQL server of this run: the first worker that needs it starts it, the last one stops it."""
+    """The PostgreSQL server of this run: the first worker that needs it starts it; it ends with the last."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent
-    state = shared / "postgres.json"
     with (shared / "postgres.users").open("w") as users:
         with _locked(shared / "postgres.lock"):
-            server = _shared_server(state)
-            # Held while this worker lives, however it ends.
             fcntl.flock(users, fcntl.LOCK_SH)
+            server = _shared_server(shared / "postgres.json", shared / "postgres.users")
         yield server
-        with _locked(shared / "postgres.lock"):
-            try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            server.stop()
-            state.unlink()
 
 
 @pytest.fixture
@@ -62,7 +53,7 @@ def issuer(tmp_path: Path) -> Issuer:
     return Issuer(tmp_path / "keys")
 
 
-def _shared_server(state: Path) -> PostgresServer:
+def _shared_server(state: Path, users: Path) -> PostgresServer:
     if state.exists():
         known = json.loads(state.read_text())
         server = PostgresServer(Path(known["directory"]))
@@ -70,6 +61,7 @@ def _shared_server(state: Path) -> PostgresServer:
         return server
     server = PostgresServer(Path(tempfile.mkdtemp(prefix="portolan-postgres-")))
     server.start()
+    stop_when_unlocked(server, users, state)
     state.write_text(
         json.dumps({"directory": str(server.directory), "port": server.port, "password": server.password})
     )

