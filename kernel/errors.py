@@ -24,8 +24,12 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 COMMON_DOMAIN = "portolan.common.v1"
-MAX_VIOLATIONS = 40  # a client's limit on trailing metadata is 8 KiB
+MAX_DETAILS = 2_600
+"""Bytes of a status. It travels in trailing metadata, in base64, which clients take up to 8 KiB of."""
+MAX_MESSAGE = 800
+"""Bytes of the message, which is also sent beside the status, where a byte may become three."""
 MAX_TEXT = 300
+"""Bytes of every other text."""
 
 
 class RefusedError(Exception):
@@ -177,21 +181,29 @@ _KINDS: dict[int, type[RefusedError]] = {kind.code: kind for kind in RefusedErro
 
 
 def to_status(error: RefusedError, domain: str) -> status_pb2.Status:
-    """The `google.rpc.Status` of a refusal; `domain` is the proto package of the service that refuses."""
-    status = status_pb2.Status(code=error.code, message=error.message)
+    """The `google.rpc.Status` of a refusal; `domain` is the proto package of the service that refuses.
+
+    What is too long for a client is cut, and of very many fields the first ones are told.
+    """
+    status = status_pb2.Status(code=error.code, message=_cut(error.message, MAX_MESSAGE))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=error.domain or domain)
-    info.metadata.update({key: value[:MAX_TEXT] for key, value in error.metadata.items()})
+    for key, value in error.metadata.items():
+        info.metadata[key] = _cut(value)
+        if status.ByteSize() + info.ByteSize() > MAX_DETAILS:
+            del info.metadata[key]
     _attach(status, info)
-    if error.fields:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=field[:MAX_TEXT], description=text[:MAX_TEXT])
-            for field, text in list(error.fields.items())[:MAX_VIOLATIONS]
-        ]
-        _attach(status, error_details_pb2.BadRequest(field_violations=violations))
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(int(error.retry_after * 1000))
         _attach(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    bad = error_details_pb2.BadRequest()
+    for field, text in error.fields.items():
+        bad.field_violations.add(field=_cut(field), description=_cut(text))
+        if status.ByteSize() + bad.ByteSize() > MAX_DETAILS:
+            del bad.field_violations[-1]
+            break
+    if bad.field_violations:
+        _attach(status, bad)
     return status
 
 
@@ -214,6 +226,11 @@ def from_status(status: status_pb2.Status) -> RefusedError | None:
         elif detail.Unpack(retry):
             error.retry_after = retry.retry_delay.ToMilliseconds() / 1000
     return error
+
+
+def _cut(text: str, size: int = MAX_TEXT) -> str:
+    """A text in at most so many bytes of UTF-8."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
 
 
 def _attach(status: status_pb2.Status, detail: Message) -> None:
