@@ -78,10 +78,10 @@ class Process:
         try:
             self._load.run()
         except LoadError as error:
-            self._pipe.tell(Failed(error.reason, str(error), error.unavailable))
+            self._pipe.tell(Failed(error.reason, sentence(str(error)), error.unavailable))
         except RefusedError as error:
             unavailable = isinstance(error, UnavailableError) or error.reason == "CONNECTION_REFUSED"
-            self._pipe.tell(Failed(error.reason, error.message, unavailable))
+            self._pipe.tell(Failed(error.reason, sentence(error.message), unavailable))
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
             logs.logger(__name__).exception("fault in a load", run=self._task.run_id)
             self._pipe.tell(Failed("INTERNAL", f"A fault of Portolan's own: {type(error).__name__}."))
@@ -107,6 +107,12 @@ class Process:
         while True:
             self._load.stop()
             threading.Event().wait(STOP_AGAIN_SECONDS)
+
+
+def sentence(message: str) -> str:
+    """A message, which may be a database's, as a sentence of the run's log."""
+    text = message.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def die_with(parent: int) -> None:

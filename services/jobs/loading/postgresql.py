@@ -38,6 +38,7 @@ SETTINGS = {
     "standard_conforming_strings": "on",
     "synchronous_commit": "on",
     "lock_timeout": LOCK_TIMEOUT,
+    "idle_in_transaction_session_timeout": "0",
     # A statement whose client has died ends by itself.
     "client_connection_check_interval": "5s",
 }

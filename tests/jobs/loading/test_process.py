@@ -235,3 +235,16 @@ async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, sp
     small, large = await peak(20_000, 1), await peak(400_000, 2)
     assert large < 250
     assert large - small < 60
+
+
+async def test_a_failure_is_told_in_a_sentence(files: Place, target: Place, spares: Spares) -> None:
+    plan_ = plan(person("SELECT * FROM nobody"), files, target)
+    prepare(target.endpoint, plan_)
+    process = await spares.take()
+    await process.start(task(plan_, files, target))
+    events = [event async for event in process.events()]
+    assert isinstance(events[-1], Failed)
+    assert events[-1].reason == "QUERY_INVALID"
+    assert events[-1].message.endswith(".")
+    assert "nobody" in events[-1].message
+    assert not events[-1].unavailable
