@@ -111,7 +111,7 @@ class Process:
 
 def sentence(message: str) -> str:
     """A message, which may be a database's, as a sentence of the run's log."""
-    text = message.strip()
+    text = " ".join(message.split())
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
