@@ -1,7 +1,6 @@
 """Rows and messages: fields map by name; updates follow a field mask; lists are paged by key."""
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
 import json
@@ -24,6 +23,7 @@ K = TypeVar("K", str, int)
 DEFAULT_PAGE = 50
 DIGEST_BYTES = 8
 MAX_KEY = 2**63
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Paged(Protocol):
@@ -43,7 +43,7 @@ class Revised(Protocol):
         """The revision, as clients see it."""
 
 
-def to_message(row: object, kind: type[M], **derived: object) -> M:
+def to_message(row: object, kind: type[M], /, **derived: object) -> M:
     """A message whose fields have the values of the row's attributes of the same name, or the given ones.
 
     Times become timestamps, and an enum's short text (`QUEUED`) its number. None leaves a field unset, and so
@@ -94,10 +94,9 @@ def merge(current: M, given: M, mask: FieldMask, mutable: Collection[str]) -> se
         raise FieldInvalidError(f"{first}: {text}", fields=wrong)
     before = type(current)()
     before.CopyFrom(current)
-    for path in paths:
-        if "." not in path:
-            current.ClearField(path)  # MergeMessage adds to what is there, and keeps what is not given
-    FieldMask(paths=paths).MergeMessage(given, current)
+    FieldMask(paths=paths).MergeMessage(
+        given, current, replace_message_field=True, replace_repeated_field=True
+    )
     validate(current)
     names = {path.split(".")[0] for path in paths}
     return {name for name in names if _value(before, name) != _value(current, name)}
@@ -145,15 +144,18 @@ def last_seen(request: Paged, kind: type[K]) -> K | None:
     if not request.page_token:
         return None
     try:
-        content = base64.urlsafe_b64decode(request.page_token.encode("ascii"))
-        last = json.loads(content[DIGEST_BYTES:])
-    except (ValueError, binascii.Error):
-        content, last = b"", None
-    sound = "\0" not in last if isinstance(last, str) else isinstance(last, int) and abs(last) < MAX_KEY
-    if content[:DIGEST_BYTES] == _digest(request) and type(last) is kind and sound:
+        last = json.loads(base64.urlsafe_b64decode(request.page_token)[DIGEST_BYTES:])
+    except (ValueError, RecursionError):
+        last = None
+    if type(last) is kind and _is_storable(last) and next_token(request, last) == request.page_token:
         return last
     text = "not made by a call with these arguments"
     raise PageTokenInvalidError(f"page_token: {text}", fields={"page_token": text})
+
+
+def _is_storable(key: str | int) -> bool:
+    """Whether every database takes it."""
+    return abs(key) < MAX_KEY if isinstance(key, int) else not _UNSTORABLE.search(key)
 
 
 def _digest(request: Paged) -> bytes:
