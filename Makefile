@@ -6,7 +6,6 @@ BIN := .venv/bin
 STUBS := gen/portolan.binpb
 PROTOS := $(shell find protos -name '*.proto' -o -name '*.py' -path 'protos/*')
 SERVICES := auth connections mapper jobs
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup gen fmt check test quick demo up migrate revision bench lock clean
 

@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 Probe = Callable[[], bool]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-STEADY_SECONDS = 30
+STEADY_SECONDS = 3
 """A program that ran this long has its pause before a restart reset."""
 STARTS = 3
 """A program that dies this often before it was ever healthy is not started again."""
