@@ -170,8 +170,7 @@ class PostgresqlSource(Source):
     def _transaction(self, query: str) -> Iterator[None]:
         try:
             with self._busy():
-                for setting in self._settings:
-                    self._connection.execute(setting)
+                self._connection.execute("; ".join(self._settings))
                 yield
         except psycopg.Error as error:
             told = error.diag
