@@ -1,9 +1,12 @@
 """SQLite as a target: the stage is filled beside the file, which is locked for the merge only."""
 
 import contextlib
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +25,8 @@ from services.jobs.loading.targets import Row, Target, Tell
 
 BUSY_SECONDS = 1.0
 LOCK_SECONDS = 600.0
-FETCH_ROWS = 1000
+POLL_SECONDS = 0.02
+PIDS = 2**22  # more than Linux has
 INTEGER_DIGITS = 18  # of a decimal without digits after the point; one with more is kept as text
 PLAIN_SCALE = 6  # Arrow writes decimals with more digits after the point as 1E-7
 LOST = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
@@ -38,11 +42,10 @@ class SqliteTarget(Target):
     stage locks nobody out; only the merge does.
     """
 
-    session = 0
-
     def __init__(self, endpoint: Endpoint, tell: Tell = lambda _: None) -> None:
         self._tell = tell
         self._cancelled = False
+        self.session = _session(os.getpid())
         self.dialect = SQLiteDialect_pysqlite(paramstyle="named")
         with _translated():
             self._connection = sqlite3.connect(
@@ -139,7 +142,15 @@ class SqliteTarget(Target):
                 self._connection.execute("ROLLBACK")
 
     def end_session(self, session: int, run_id: str) -> None:
-        """Nothing: a file's locks end with the process that holds them."""
+        """Kills the process, if it is on this machine: a frozen one would keep the file locked."""
+        pid = session % PIDS
+        if session in {0, self.session} or _session(pid) != session:
+            return
+        self._tell(f"An earlier attempt's process of run {run_id} is still there; it is ended.")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        while _session(pid) == session:
+            time.sleep(POLL_SECONDS)
 
     def cancel(self) -> None:
         """Interrupts the running statement."""
@@ -168,6 +179,17 @@ class SqliteTarget(Target):
             if not told:
                 self._tell("Another program is writing to the file; waiting for it.")
                 told = True
+
+
+def _session(pid: int) -> int:
+    """A number that only this process has on this machine, of its id and its start; 0 when there is none."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    # Behind the name, which may hold anything, in brackets: the state first, then numbers.
+    state, *numbers = status.rpartition(")")[2].split()
+    return 0 if state in "ZX" else int(numbers[18]) * PIDS + pid
 
 
 def stored(array: pa.Array, type_: DataType) -> pa.Array:

@@ -25,7 +25,7 @@ class Target(ABC):
     dialect: sa.Dialect
     """What SQLAlchemy's statements are compiled with; its parameters are named as the driver has them."""
     session: int
-    """What tells this session from others of the server: its process id; 0 where there is no server."""
+    """What tells this session from others: its process on the server, or this one; 0 when unknown."""
 
     def __enter__(self) -> Self:
         return self

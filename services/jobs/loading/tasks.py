@@ -20,7 +20,7 @@ class Task:
     source: Endpoint
     target: Endpoint
     parameters: Mapping[str, str] = field(default_factory=dict)
-    confirm_seconds: float = 30.0
+    confirm_seconds: float = 15.0
     """How long a load that is ready waits for its confirmation before it gives up."""
 
     def to_json(self) -> bytes:

@@ -1,6 +1,7 @@
 """Loads in processes of their own: started, confirmed, stopped, killed."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -144,22 +145,24 @@ async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Pla
 
 
 async def test_a_frozen_attempt_neither_hinders_the_next_one_nor_commits(
-    files: Place, postgres: Place, spares: Spares
+    files: Place, target: Place, spares: Spares
 ) -> None:
     files.people([(1, "a", 1, None, None)])
-    plan_ = plan(person(), files, postgres)
-    prepare(postgres.endpoint, plan_)
+    plan_ = plan(person(), files, target)
+    prepare(target.endpoint, plan_)
     frozen = await spares.take()
-    await frozen.start(task(plan_, files, postgres, fence=1, run_id="r"))
+    await frozen.start(task(plan_, files, target, fence=1, run_id="r"))
     await until(frozen, lambda event: isinstance(event, Ready))
     os.kill(frozen.pid, signal.SIGSTOP)
-    events = await confirmed(await spares.take(), task(plan_, files, postgres, fence=2, run_id="r"))
+    events = await confirmed(await spares.take(), task(plan_, files, target, fence=2, run_id="r"))
     assert events[-1] == Done(Counts(source=1, inserted=1))
-    os.kill(frozen.pid, signal.SIGCONT)
+    assert any("arlier attempt" in line.message for line in events if isinstance(line, Line))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(frozen.pid, signal.SIGCONT)
     await frozen.confirm()
     rest = [event async for event in frozen.events()]
     assert isinstance(rest[-1], Failed)
-    assert len(postgres.rows(HISTORY)) == 1
+    assert len(target.rows(HISTORY)) == 1
 
 
 @pytest.mark.slow
