@@ -59,6 +59,7 @@ revision: gen ## Write a migration from the models: make revision S=jobs M="add 
 	$(BIN)/python -m services.$(S) revision "$(M)"
 
 bench: gen ## Measure against the peers and limits named in bench/README.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
 	$(BIN)/python -m bench
 
 lock: ## Resolve the dependencies anew
