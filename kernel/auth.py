@@ -32,6 +32,7 @@ ACCESS_SECONDS = 300
 SERVICE_SECONDS = 60
 LEEWAY_SECONDS = 30
 REFETCH_SECONDS = 10
+RETRY_SECONDS = 0.5
 CACHED_TOKENS = 4096
 SERVICES = ("auth", "connections", "mapper", "jobs")
 
@@ -98,7 +99,8 @@ class Verifier:
 
     def __init__(self, fetch_keys: FetchKeys, service_keys: Path | None = None) -> None:
         self._fetch_keys = fetch_keys
-        self._fetched = float("-inf")
+        self._answered = False
+        self._due = float("-inf")
         self._fetching = asyncio.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
         self._service_keys = _load_service_keys(service_keys) if service_keys else {}
@@ -165,22 +167,27 @@ class Verifier:
         raise TokenInvalidError("the access token is signed by no known key; sign in again")
 
     async def _key(self, key_id: str) -> jwt.PyJWK | None:
-        if key_id in self._keys:
-            return self._keys[key_id]
-        async with self._fetching:
-            if key_id not in self._keys and time.monotonic() - self._fetched > REFETCH_SECONDS:
-                try:
-                    document = json.loads(await self._fetch_keys())
-                except Exception as error:
-                    log.warning("cannot fetch the signing keys", error=type(error).__name__)
-                    raise ServiceUnavailableError("the auth service does not answer; try again") from error
-                self._fetched = time.monotonic()
-                self._keys = {key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in document["keys"]}
+        if key_id not in self._keys:
+            async with self._fetching:
+                if key_id not in self._keys and time.monotonic() > self._due:
+                    await self._fetch()
+            if key_id not in self._keys and not self._answered:
+                raise ServiceUnavailableError("the auth service does not answer; try again", retry_after=1)
         return self._keys.get(key_id)
+
+    async def _fetch(self) -> None:
+        try:
+            document = json.loads(await self._fetch_keys())
+            self._keys = {key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in document["keys"]}
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the known keys stay good
+            log.warning("cannot fetch the signing keys", error=type(error).__name__)
+            self._answered, self._due = False, time.monotonic() + RETRY_SECONDS
+        else:
+            self._answered, self._due = True, time.monotonic() + REFETCH_SECONDS
 
 
 def _claims(token: str, key: Any, audience: str, *required: str) -> dict[str, Any]:
-    return dict(
+    claims = dict(
         jwt.decode(
             token,
             key,
@@ -191,6 +198,9 @@ def _claims(token: str, key: Any, audience: str, *required: str) -> dict[str, An
             options={"require": ["exp", "iat", "sub", *required]},
         )
     )
+    if not isinstance(claims["exp"], int | float):
+        raise TypeError("exp is no number")
+    return claims
 
 
 class ServiceIdentity:
