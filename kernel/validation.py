@@ -1,5 +1,6 @@
 """Requests against the rules that their protos state."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import protovalidate
@@ -48,8 +49,8 @@ def _items(name: str, value: object, prefix: str) -> list[tuple[object, str]]:
     path = prefix + name
     if isinstance(value, str | bytes | Message):
         return [(value, path)]
-    if hasattr(value, "items"):
+    if isinstance(value, Mapping):
         return [(part, f'{path}["{key}"]') for key, item in value.items() for part in (key, item)]
-    if hasattr(value, "__iter__"):
+    if isinstance(value, Sequence):
         return [(item, f"{path}[{index}]") for index, item in enumerate(value)]
     return []
