@@ -274,7 +274,8 @@ async def test_revocations_are_followed_over_broken_streams(keys: Keys) -> None:
 
     verifier = Verifier(keys.fetch)
     task = asyncio.create_task(verifier.watch(revocations))
-    await asyncio.wait_for(enough.wait(), 5)
+    async with asyncio.timeout(5):
+        await enough.wait()
     task.cancel()
     assert asked == [0, 1, 2]
     assert {"session-1", "session-2"} <= verifier._revoked.keys()
