@@ -15,18 +15,22 @@ from services.jobs.models import Level, LogLine, Run, State
 from tests.jobs.conftest import ORGANIZATION, make_job
 from tests.jobs.test_runs import queue, stop
 
-WHILE = dt.timedelta(seconds=10)
+NOW, WHILE = dt.timedelta(), dt.timedelta(seconds=10)
 
 
-def claim(database: Database, worker: str = "w1", *, later: dt.timedelta = dt.timedelta()) -> Run | None:
+def claim(
+    database: Database, worker: str = "w1", *, later: dt.timedelta = NOW, duration: dt.timedelta = WHILE
+) -> Run | None:
     """What a worker does to get a run, now or later."""
     with database.transaction() as session:
-        return leases.claim(session, worker, WHILE, now() + later)
+        return leases.claim(session, worker, duration, now() + later)
 
 
-def claimed(database: Database, worker: str = "w1", *, later: dt.timedelta = dt.timedelta()) -> Run:
+def claimed(
+    database: Database, worker: str = "w1", *, later: dt.timedelta = NOW, duration: dt.timedelta = WHILE
+) -> Run:
     """The run that a worker gets."""
-    run = claim(database, worker, later=later)
+    run = claim(database, worker, later=later, duration=duration)
     assert run is not None
     return run
 

@@ -75,9 +75,7 @@ class World:
         self.plans[HARBOURS] = plan
         return plan
 
-    def rows(
-        self, query: str = "SELECT code, name FROM dim_harbour WHERE current_flag = 'Y'"
-    ) -> Sequence[Any]:
+    def rows(self, query: str = CURRENT) -> Sequence[Any]:
         """What the warehouse answers."""
         engine = sa.create_engine(self.url, poolclass=NullPool)
         with engine.connect() as connection:

@@ -96,9 +96,9 @@ class Attempt:
                 keepers = [group.create_task(self._hold.keep()), group.create_task(self._journal.keep())]
                 outcome = await self._outcome()
                 await self._journal.flush()
-                await self._hold.write(outcome.commit)
                 for keeper in keepers:
                     keeper.cancel()
+                await self._hold.write(outcome.commit)
         except* LeaseLostError:
             log.warning("lost the lease of a run", run=self._run.id, fence=self.lease.fence)
 

@@ -60,7 +60,10 @@ class Hold:
         While the database does not answer it is tried again, until the lease has surely expired. What has
         begun goes on when the waiter is cancelled, so nothing is half known.
         """
-        return await asyncio.shield(asyncio.create_task(self._write(change)))
+        writing = asyncio.create_task(self._write(change))
+        # Nobody may be left to hear how it ended.
+        writing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(writing)
 
     async def _write(self, change: Change) -> State:
         async with self._writing:
