@@ -21,7 +21,7 @@ class Settings(SharedSettings):
     """How often a worker says that it is there."""
     max_losses: int = Field(default=5, ge=1)
     """How many workers a run may lose before it fails."""
-    retry_seconds: float = Field(default=60, ge=0)
+    retry_seconds: float = Field(default=30, ge=0)
     """How long a run waits for databases and services that do not answer before it fails."""
     stop_seconds: float = Field(default=2, ge=0)
     """How long a load that is stopped may take to end by itself before its process is killed."""

@@ -82,7 +82,7 @@ class Attempt:
             self._order = Order.GIVE_UP
         self._settled = run.attempt == 1
         """Whether it is known that no earlier attempt was committed."""
-        self._begun = self._confirmed = self._broken_off = False
+        self._confirmed = self._broken_off = False
 
     @property
     def lease(self) -> Lease:
@@ -163,11 +163,11 @@ class Attempt:
         limit = self._settings.retry_seconds
         deadline, pause, lost = time.monotonic() + limit, PAUSE_SECONDS, 0
         while True:
-            self._begun = False
+            started = time.monotonic()
             try:
                 return await self._try(plan)
             except UnavailableError as error:
-                if self._begun:
+                if time.monotonic() - started > limit:  # lost after long work, which is a trouble of its own
                     deadline, pause, lost = time.monotonic() + limit, PAUSE_SECONDS, lost + 1
                 if time.monotonic() + pause > deadline or lost >= self._settings.max_losses:
                     raise
@@ -216,7 +216,7 @@ class Attempt:
         """Keeps what the load tells, and confirms its commit while the run is held and not to stop."""
         match event:
             case events.Begun():
-                self._begun = self._settled = True
+                self._settled = True
                 self._journal.begin()
                 self._obey()
             case events.Line(message, level):
