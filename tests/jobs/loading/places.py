@@ -20,7 +20,7 @@ from services.mapper.definition import Column, Definition, ScdType, TableType
 
 PEOPLE = "id bigint, name varchar(40), amount numeric(12,3), born date, seen timestamp"
 CURRENT = "SELECT id, name, amount, born, seen FROM dim_person WHERE current_flag = 'Y' ORDER BY id"
-HISTORY = "SELECT id, name, amount, born, seen, current_flag FROM dim_person ORDER BY skey"
+HISTORY = "SELECT id, name, amount, born, seen, current_flag FROM dim_person ORDER BY id, skey"
 
 E = TypeVar("E", bound=Event)
 
