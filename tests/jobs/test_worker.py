@@ -15,14 +15,17 @@ from portolan.jobs.v1 import jobs_pb2
 from portolan.jobs.v1 import runs_pb2 as pb
 from portolan.jobs.v1.jobs_pb2_grpc import JobServiceStub
 from portolan.jobs.v1.runs_pb2_grpc import RunServiceStub
+from portolan.mapper.v1 import plan_pb2
 from services.jobs.clients import Clients
+from services.jobs.domain import jobs as domain
 from services.jobs.models import Run, State
 from services.jobs.servicers.jobs import JobServicer
+from services.jobs.servicers.messages import plan_row
 from services.jobs.servicers.runs import RunServicer
 from services.jobs.servicers.tails import Tails
 from services.jobs.settings import Settings
 from services.jobs.workers.worker import Worker
-from tests.jobs.conftest import make_job
+from tests.jobs.conftest import ORGANIZATION
 from tests.jobs.test_leases import claimed
 from tests.jobs.world import HARBOURS, World, calling
 from tests.servers import Issuer, bearer, connect, refusal, serve
@@ -262,14 +265,15 @@ async def test_a_load_that_was_committed_before_its_worker_was_lost_is_not_loade
 async def test_a_worker_works_on_as_many_runs_as_it_may(
     database: Database, world: World, tmp_path: Path
 ) -> None:
-    world.plan()
+    world.write({1: "Genoa"})
+    other_plan = plan_pb2.LoadPlan()
+    other_plan.CopyFrom(world.plan())
+    other_plan.reference = "OTHER"
     async with suite(database, world, tmp_path / "keys") as jobs:
-        first = await jobs.run()
-        make_job(database, "OTHER")
-        other = await jobs.run("OTHER")
+        with database.transaction() as session:
+            domain.create(session, plan_row(ORGANIZATION, other_plan), "ada")
+        runs = [await jobs.run(), await jobs.run("OTHER")]
         async with jobs.working(worker_runs=1):
-            assert (await jobs.ended(first)).state == pb.Run.STATE_FAILED
-            assert (await jobs.ended(other)).state == pb.Run.STATE_FAILED
-        assert (await jobs.get(other)).start_time.ToNanoseconds() >= (
-            await jobs.get(first)
-        ).end_time.ToNanoseconds()
+            first, second = [await jobs.ended(run_id) for run_id in runs]
+    assert (first.state, second.state) == (pb.Run.STATE_SUCCEEDED, pb.Run.STATE_SUCCEEDED)
+    assert second.start_time.ToNanoseconds() >= first.end_time.ToNanoseconds()
