@@ -187,6 +187,8 @@ class Attempt:
             source=await self._lease(plan.source_connection),
             target=target,
             parameters=self._run.parameters,
+            # Who has not confirmed by then has lost the lease, and must not keep the target locked.
+            confirm_seconds=self._settings.lease_seconds,
         )
         process = await self._spares.take()
         event: events.Event | None = None
