@@ -34,7 +34,7 @@ async def test_a_job_is_made_of_the_active_version_and_its_table_exists(
     async with served(database, world, tmp_path / "keys") as (stub, metadata):
         job = await stub.CreateJob(pb.CreateJobRequest(reference=HARBOURS), metadata=metadata)
         assert (job.reference, job.mapping_version, job.creator) == (HARBOURS, 2, "ada")
-        assert job.target.endswith(".dim_harbour")
+        assert job.target.endswith("dim_harbour")
         assert world.rows() == []
         found = await stub.GetJob(pb.GetJobRequest(reference=HARBOURS), metadata=metadata)
         assert found.plan == world.plans[HARBOURS]
