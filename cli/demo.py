@@ -124,12 +124,14 @@ def _suggest(suite: Suite) -> None:
     ports = "" if suite.port == Suite.port else f" --port {suite.port} --base-port {suite.base_port}"
     server = "" if suite.port == Suite.port else f" --server {suite.url}"
     suggestions = [
-        ("serve this data until Ctrl-C", f"portolan up{folder}{ports}"),
-        ("see what there is", f"portolan job list{server}"),
-        ("load once more", f"portolan job run DIM_PLANE --follow{server}"),
-        ("ask the warehouse", f'portolan connection query warehouse "SELECT * FROM mart_delay"{server}'),
-        ("see the statements", f"portolan mapping plan FCT_FLIGHT{server}"),
-        ("write your own", f"portolan mapping template -o mine.xlsx{server}"),
-        ("over REST", f"curl {suite.url}/api/openapi.json"),
+        ("Serve this data until Ctrl-C", f"portolan up{folder}{ports}"),
+        ("See what there is", f"portolan job list{server}"),
+        ("Load once more", f"portolan job run DIM_PLANE --follow{server}"),
+        ("Ask the warehouse", f'portolan connection query warehouse "SELECT * FROM mart_delay"{server}'),
+        ("See the statements", f"portolan mapping plan FCT_FLIGHT{server}"),
+        ("Write your own", f"portolan mapping template -o mine.xlsx{server}"),
+        ("Over REST", f"curl {suite.url}/api/openapi.json"),
     ]
-    show.out.print(show.facts((f"  {what}", Text(command, "bold")) for what, command in suggestions))
+    for what, command in suggestions:
+        show.out.print(Text(what, "dim"))
+        show.out.print(Text(f"  {command}", "bold"), soft_wrap=True)  # whole, to be copied

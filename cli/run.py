@@ -233,7 +233,7 @@ def outcome(run: Run) -> RenderableType:
     if run.error_message:
         parts.append(Text.assemble((run.error_message, "red"), (f" ({run.error_reason})", "dim")))
     if run.rows.rejected:
-        parts.append(Text(f"See the rejected rows with `portolan run rejected {run.id}`.", "dim"))
+        parts.append(Text(f"See them by `portolan run rejected {run.id}`.", "dim"))
     return Group(*parts)
 
 

@@ -44,7 +44,7 @@ def carrier_history(schema: str, code: str) -> str:
 
 def plane_history(schema: str, tail_number: str) -> str:
     """The versions of a plane, the oldest first."""
-    return _history(f"{schema}.dim_plane", "tail_number", "engine, seats", tail_number)
+    return _history(f"{schema}.dim_plane", "tail_number", "engine AS engine, seats AS seats", tail_number)
 
 
 def arrivals(schema: str, airport: str) -> str:
