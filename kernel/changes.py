@@ -74,7 +74,11 @@ class Changes:
             if not self._waiting:
                 self._wanted.clear()
                 await self._wanted.wait()
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            try:
+                (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            except Exception:  # noqa: BLE001 - as below
+                self._connection = await self._reconnect()
+                version, seen = -1, None
             if version != seen:
                 seen = version
                 await self._wake()
