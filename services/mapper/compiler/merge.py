@@ -73,7 +73,7 @@ class Merge:
         same_key = [table.c[key] == new.c[key] for key in self._target.keys]
         if self._target.versioned:
             same_key.append(self._target.column(Role.ROLE_CURRENT_FLAG) == CURRENT)
-        is_new = table.c[ROW].is_(None)
+        is_new = self._target.row.is_(None)
         action = sa.case((is_new, INSERT), else_=UPDATE)
         if self._versioning:
             older = self._target.column(Role.ROLE_FROM_TIME) < self._load_time
@@ -81,7 +81,7 @@ class Merge:
             action = sa.case((is_new, INSERT), (versioned, VERSION), else_=UPDATE)
         changed = [is_new, *([self._differs(self._values)] if self._values else [])]
         return (
-            sa.select(new.c[ROW].label("staged"), table.c[ROW].label("found"), action.label("action"))
+            sa.select(new.c[ROW].label("staged"), self._target.row.label("found"), action.label("action"))
             .select_from(sa.outerjoin(new, table, sa.and_(*same_key)))
             .where(sa.or_(*changed))
         )
@@ -94,7 +94,7 @@ class Merge:
         column = self._target.column
         return (
             sa.update(self._table)
-            .where(self._table.c[ROW] == self._delta.c.found, self._delta.c.action == VERSION)
+            .where(self._target.row == self._delta.c.found, self._delta.c.action == VERSION)
             .values(
                 {
                     column(Role.ROLE_CURRENT_FLAG): CLOSED,
@@ -115,7 +115,7 @@ class Merge:
         )
         return (
             sa.update(table)
-            .where(table.c[ROW] == changed.c.found)
+            .where(self._target.row == changed.c.found)
             .values(
                 {table.c[name]: changed.c[name] for name in self._values}
                 | {self._target.column(Role.ROLE_UPDATE_TIME): self._load_time}

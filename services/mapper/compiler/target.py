@@ -49,6 +49,13 @@ class Target:
     keys: tuple[quoted_name, ...]
     versioned: bool
 
+    @property
+    def row(self) -> sa.Column[Any]:
+        """What tells a row from the others: the surrogate key where there is one, for it is read fastest."""
+        if Role.ROLE_SURROGATE_KEY in self.roles:
+            return self.column(Role.ROLE_SURROGATE_KEY)
+        return self.table.c[ROW]
+
     def column(self, role: Role.ValueType) -> sa.Column[Any]:
         """The only column of its role."""
         return self.table.c[list(self.table.c.keys())[self.roles.index(role)]]
