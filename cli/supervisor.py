@@ -5,15 +5,16 @@ thread that started it, and another that writes its output to a log file and rep
 """
 
 import json
-import os
+import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
+
+from kernel.processes import tied
 
 Report = Callable[[str], None]
 Probe = Callable[[], bool]
@@ -136,7 +137,7 @@ class _Keeper(threading.Thread):
 
     def _run_once(self) -> int:
         with subprocess.Popen(
-            [sys.executable, "-m", "cli.child", str(os.getpid()), *self.program.arguments],
+            tied(self.program.arguments, signal.SIGTERM),
             env=dict(self.program.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from gateway import openapi
 from gateway.api import load
 from gateway.envoy import Envoy, EnvoyError, validate
 from gateway.settings import GatewaySettings
-from gateway.tied import die_with_parent
+from kernel.processes import die_with_parent
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
             case "validate":
                 asyncio.run(validate(load(), settings))
             case _:
-                die_with_parent(signal.SIGTERM)
+                die_with_parent()
                 sys.exit(asyncio.run(_serve(settings)))
     except EnvoyError as error:
         sys.exit(str(error))

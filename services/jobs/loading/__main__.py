@@ -4,7 +4,6 @@ It is started before it is needed and waits for its task, so that a run starts a
 parent. Credentials come through the pipe only.
 """
 
-import ctypes
 import faulthandler
 import os
 import resource
@@ -19,13 +18,13 @@ from kernel.databases import postgresql as postgresql_source
 from kernel.databases import sqlite as sqlite_source
 from kernel.databases.endpoints import DatabaseKind
 from kernel.errors import RefusedError, UnavailableError
+from kernel.processes import die_with_parent
 from services.jobs.loading import copying, postgresql, sqlite
 from services.jobs.loading.engine import Load
 from services.jobs.loading.errors import LoadError, StoppedError, UnconfirmedError
 from services.jobs.loading.events import COMMIT, LENGTH, STOP, Event, Failed, framed, to_json
 from services.jobs.loading.tasks import Task
 
-PR_SET_PDEATHSIG = 1
 STDIN, STDOUT, STDERR = 0, 1, 2
 STOP_AGAIN_SECONDS = 0.2
 PRELOADED = (copying, postgresql, sqlite, files, postgresql_source, sqlite_source)
@@ -115,18 +114,11 @@ def sentence(message: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def die_with(parent: int) -> None:
-    """Makes this process die when its parent does, and leave no core behind: it would hold credentials."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main() -> None:
     """Waits for a task and does it; ends quietly when there is none."""
     parent, level = int(sys.argv[1]), sys.argv[2]
-    die_with(parent)
+    die_with_parent(signal.SIGKILL, parent)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold credentials
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the parent, which then says what to do
     faulthandler.enable()
     logs.configure("jobs-load", level)
