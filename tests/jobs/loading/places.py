@@ -1,6 +1,7 @@
 """Sources and targets of loads, and what happens in a load."""
 
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -122,10 +123,15 @@ def plan(definition: Definition, source: Place, target: Place) -> plan_pb2.LoadP
     return compile_plan(definition, 1, source=source.kind, target=target.kind, dimensions={})
 
 
+def run_of(target: Place, name: str = "run-1") -> str:
+    """The id of a run, which no other test's run on the same server has."""
+    return f"{name}-{zlib.crc32(target.where.encode()):08x}"
+
+
 def task(plan: plan_pb2.LoadPlan, source: Place, target: Place, fence: int = 1, run_id: str = "") -> Task:
     """An attempt; the run's name is made of the fence if there is none."""
     return Task(
-        run_id=run_id or f"run-{fence}",
+        run_id=run_of(target, run_id or f"run-{fence}"),
         fence=fence,
         plan=plan,
         source=source.endpoint,

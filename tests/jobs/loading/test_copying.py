@@ -13,7 +13,7 @@ from services.jobs.loading.engine import Load
 from services.jobs.loading.errors import StoppedError
 from services.jobs.loading.events import Counts, Event, Line, Reason
 from services.mapper.definition import Column, Definition, TableType
-from tests.jobs.loading.places import Place, load, plan, task
+from tests.jobs.loading.places import Place, load, plan, run_of, task
 from tests.postgres import PostgresServer
 
 VALUES = """SELECT i::bigint AS id, (i * 7 % 30000)::smallint AS small, i::int AS whole,
@@ -176,7 +176,7 @@ def test_a_source_that_is_lost_on_the_way_is_unavailable(source: Place, postgres
         postgres,
         lambda _: source.do(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'portolan run run-1' AND query LIKE 'COPY%'"
+            f" WHERE application_name = 'portolan run {run_of(postgres)}' AND query LIKE 'COPY%'"
         ),
         SourceUnavailableError,
     )
@@ -184,7 +184,7 @@ def test_a_source_that_is_lost_on_the_way_is_unavailable(source: Place, postgres
 
 def test_a_stop_in_the_middle_of_a_copy_ends_both_sides(source: Place, postgres: Place) -> None:
     slow_load(source, postgres, Load.stop, StoppedError)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portolan run run-1'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%{run_of(postgres)}'"
     assert postgres.rows(query) == [(0,)]
 
 

@@ -17,7 +17,7 @@ from services.jobs.loading import prepare
 from services.jobs.loading.events import Begun, Counts, Done, Event, Failed, Line, Progress, Ready
 from services.jobs.loading.process import LoadProcess, Spares, ensure_gone
 from services.jobs.loading.tasks import Task
-from tests.jobs.loading.places import CURRENT, HISTORY, Place, load, person, plan, task
+from tests.jobs.loading.places import CURRENT, HISTORY, Place, load, person, plan, run_of, task
 
 ROWS = 3000
 SLOW = """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)
@@ -51,15 +51,16 @@ async def until(process: LoadProcess, met: Callable[[Event], bool]) -> None:
             return
 
 
-def backends(target: Place, run_id: str) -> int:
-    """The run's sessions on the server."""
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portolan run {run_id}'"
+def backends(target: Place) -> int:
+    """The sessions of a target's first run on the server."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portolan run {run_of(target)}'"
     return int(target.rows(query)[0][0])
 
 
 def active(place: Place, text: str) -> int:
     """The statements with a text in them that the server works on."""
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text}%'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text}%' "
+    query += "AND datname = current_database()"
     return int(place.rows(f"{query} AND pid <> pg_backend_pid()")[0][0])
 
 
@@ -108,13 +109,13 @@ async def test_a_stop_ends_the_statement_in_the_database(target: Place, spares: 
     await until(process, lambda event: isinstance(event, Line))
     await asyncio.sleep(0.2)
     await process.stop(5)
-    await ensure_gone(target.endpoint, "run-1")
+    await ensure_gone(target.endpoint, run_of(target))
     events = [event async for event in process.events()]
     assert isinstance(events[-1], Failed)
     assert events[-1].reason == "STOPPED"
     assert target.rows(CURRENT) == []
     if target.kind is DatabaseKind.POSTGRESQL:
-        assert backends(target, "run-1") == 0
+        assert backends(target) == 0
 
 
 async def test_a_stop_ends_the_statement_in_the_source(
@@ -140,8 +141,8 @@ async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Pla
     await until(process, lambda event: isinstance(event, Line))
     os.kill(process.pid, signal.SIGSTOP)
     await process.stop(0.2)
-    await ensure_gone(postgres.endpoint, "run-1")
-    assert backends(postgres, "run-1") == 0
+    await ensure_gone(postgres.endpoint, run_of(postgres))
+    assert backends(postgres) == 0
 
 
 async def test_a_frozen_attempt_neither_hinders_the_next_one_nor_commits(
