@@ -1,10 +1,13 @@
 """What the documents name exists, and what exists is named."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from kernel.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -53,6 +56,18 @@ def test_each_dependency_has_its_line(group: str) -> None:
     rows = re.findall(r"^\| (?!package)([a-z0-9, -]+) \| \S.* \| \S.* \|$", section, re.MULTILINE)
     named = [package for row in rows for package in row.split(", ")]
     assert sorted(named) == sorted(re.split(r"[\[<>=~]", package)[0] for package in required)
+
+
+def test_every_setting_has_its_line_and_the_reverse() -> None:
+    modules = [f"services.{path.parent.name}.settings" for path in ROOT.glob("services/*/settings.py")]
+    for module in ("gateway.settings", *modules):
+        importlib.import_module(module)
+    kinds: list[type[Settings]] = [Settings, *Settings.__subclasses__()]
+    declared = {field for kind in kinds for field in kind.model_fields}
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| (`PORTOLAN_.*?) \| [a-z ]+ \| \S.* \|$", page, re.MULTILINE)
+    named = {name.lower() for row in rows for name in re.findall(r"`PORTOLAN_(\w+)`", row)}
+    assert named == declared
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=_name)
