@@ -286,6 +286,23 @@ async def test_a_look_up_must_fit_the_dimension(mapper: Suite, tmp_path: Path) -
     assert told(await mapper.validate("FCT_3")) == [(5, "lookup.mapping", "CONFLICT", "L11")]
 
 
+async def test_a_dimension_whose_key_changed_must_be_looked_up_anew(mapper: Suite, tmp_path: Path) -> None:
+    sources(mapper, tmp_path)
+    await mapper.create(harbours())
+    await mapper.validate("DIM_HARBOUR")
+    await mapper.create(calls())
+    assert await mapper.validate("FCT_CALL") == []
+    both = {"key": True, "key_columns": ["code", "name"]}
+    columns = [column("CODE", key_sequence=1, **both), column("NAME", key_sequence=2, **both)]
+    update = pb.UpdateMappingRequest(reference="DIM_HARBOUR", mapping=pb.Mapping(columns=columns))
+    await mapper.call("UpdateMapping", update)
+    assert await mapper.validate("DIM_HARBOUR") == []
+    compiled = pb.CompileMappingRequest(reference="FCT_CALL", version=1)
+    refused = await refusal(mapper.call("CompileMapping", compiled))
+    assert refused.reason == "MAPPING_NOT_VALIDATED"
+    assert "CODE, NAME" in refused.message
+
+
 async def test_a_mapping_with_a_job_cannot_be_deleted(mapper: Suite) -> None:
     await mapper.create(harbours())
     mapper.jobs.references.add("DIM_HARBOUR")

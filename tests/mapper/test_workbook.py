@@ -83,6 +83,13 @@ def test_no_exported_cell_is_a_formula() -> None:
     assert b"'=HYPERLINK(1)" in write_csv(definition)
 
 
+def test_a_text_that_a_cell_would_cut_is_not_exported() -> None:
+    long = Column(name="ID", logic="x" * 32_768)
+    with pytest.raises(WorkbookRefusedError, match="I7 is longer"):
+        write_xlsx([example(columns=(long,))])
+    assert read_csv(write_csv(example(columns=(long,)))).definition.columns == (long,)
+
+
 def test_the_template_has_the_predecessors_layout_and_lists_for_codes() -> None:
     sheet = openpyxl.load_workbook(io.BytesIO(write_xlsx([])))["Mapping Template"]
     assert [sheet["A1"].value, sheet["A5"].value] == ["Form Fields", "Table Fields"]

@@ -37,7 +37,10 @@ class Warehouse:
         if kind == DatabaseKind.SQLITE:
             self._connection = sqlite3.connect(address, isolation_level=None)
         else:
-            self._connection = psycopg.connect(str(address), autocommit=True, options="-c timezone=UTC")
+            # Prepared statements would mind that tables are made anew.
+            self._connection = psycopg.connect(
+                str(address), autocommit=True, prepare_threshold=None, options="-c timezone=UTC"
+            )
 
     def close(self) -> None:
         """Ends the session."""

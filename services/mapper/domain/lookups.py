@@ -6,6 +6,7 @@ from kernel.databases.types import parse_code
 from services.mapper.definition import Column, Definition, Lookup, TableType
 from services.mapper.domain.faults import Fault, Reason, of_column
 from services.mapper.domain.types import MOMENTS, comparable
+from services.mapper.errors import MappingNotValidatedError
 
 Found = Iterator[tuple[str, Reason, str]]
 
@@ -23,6 +24,15 @@ def lookup_faults(
         found += _key_faults(lookup, own, dimension)
     for name, reason, message in found:
         yield of_column(definition, row, f"lookup.{name}", reason, message)
+
+
+def check_dimensions(definition: Definition, dimensions: Mapping[str, Definition]) -> None:
+    """Raises MappingNotValidatedError when a dimension went away or changed its key since the validation."""
+    for row, column in enumerate(definition.columns, 1):
+        if column.lookup is not None:
+            for fault in lookup_faults(definition, row, column.lookup, dimensions):
+                message = f"validate {definition.reference} again: {fault.message}"
+                raise MappingNotValidatedError(message, mapping=definition.reference)
 
 
 def _own_faults(lookup: Lookup, own: Mapping[str, Column]) -> Found:

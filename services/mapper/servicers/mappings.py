@@ -1,7 +1,7 @@
 """The servicer: message → one transaction → domain → message; nothing remote is asked inside one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,9 +17,9 @@ from portolan.mapper.v1 import mappings_pb2_grpc as rpc
 from portolan.mapper.v1 import plan_pb2
 from services.mapper.clients import Clients
 from services.mapper.compiler import compile_plan
-from services.mapper.definition import Definition
 from services.mapper.domain import mappings
-from services.mapper.errors import MappingInUseError, MappingNotValidatedError
+from services.mapper.domain.lookups import check_dimensions
+from services.mapper.errors import MappingInUseError
 from services.mapper.models import Mapping, MappingVersion
 from services.mapper.servicers.files import CSV, XLSX, Upload, pieces, received
 from services.mapper.servicers.inspection import inspect
@@ -148,7 +148,7 @@ class MappingServicer(rpc.MappingServiceServicer):
             revision = mappings.compilable(session, organization, request.reference, request.version)
             definition, number = revision.definition, revision.version.version
             dimensions = mappings.dimensions(session, organization, definition)
-        _check_dimensions(definition, dimensions)
+        check_dimensions(definition, dimensions)
         source = self._clients.kind(definition.source_connection)
         target = self._clients.kind(definition.target_connection)
         return compile_plan(definition, number, source=source, target=target, dimensions=dimensions)
@@ -218,14 +218,6 @@ async def _announce(context: Any, name: str) -> None:
     """Tells browsers the name to save a file under; the context of a stream is one of the loop's."""
     header = (("content-disposition", f'attachment; filename="{name}"'),)
     await context.send_initial_metadata(header)
-
-
-def _check_dimensions(definition: Definition, dimensions: Container[str]) -> None:
-    """Raises MappingNotValidatedError when a dimension that is looked up went away since the validation."""
-    for _, lookup in definition.looked_up:
-        if lookup.mapping not in dimensions:
-            message = f"{lookup.mapping}, which is looked up, has no active or validated version"
-            raise MappingNotValidatedError(message, mapping=lookup.mapping)
 
 
 def _refuse(field: str, message: str) -> NoReturn:

@@ -14,6 +14,7 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.worksheet import Worksheet
 
 from services.mapper.definition import MAX_COLUMNS, Column, Definition
+from services.mapper.errors import WorkbookRefusedError
 from services.mapper.workbook.grids import guarded
 from services.mapper.workbook.layout import (
     HEADER,
@@ -32,6 +33,7 @@ from services.mapper.workbook.layout import (
 
 TEMPLATE_NAME = "Mapping Template"
 MAX_TITLE = 31
+MAX_CELL = 32_767  # characters; more would be cut in silence
 GREEN, RED = PatternFill("solid", fgColor="00B050"), PatternFill("solid", fgColor="FFC7CE")
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 Faults = Sequence[tuple[int, str, str]]
@@ -94,7 +96,7 @@ def _fill(sheet: Worksheet, rows: Sequence[Sequence[str]], columns: int) -> None
             if re.fullmatch(r"\d{1,15}", text) and not text.startswith("0"):
                 cell.value = int(text)
             elif text:
-                cell.value = UNSAFE.sub(lambda match: f"_x{ord(match[0]):04X}_", text)
+                cell.value = _escaped(text, cell.coordinate)
                 cell.data_type = "s"  # never a formula, whatever it begins with
             cell.alignment = Alignment(vertical="top", wrap_text=True)
     for row, fields in ((HEADER_TITLES, HEADER), (TABLE_TITLES, TABLE)):
@@ -110,6 +112,14 @@ def _fill(sheet: Worksheet, rows: Sequence[Sequence[str]], columns: int) -> None
     _offer(sheet, HEADER, HEADER_VALUES, HEADER_VALUES)
     _offer(sheet, TABLE, TABLE_VALUES, last)
     sheet.freeze_panes = f"A{TABLE_VALUES}"
+
+
+def _escaped(text: str, address: str) -> str:
+    """A text without the characters that XML lacks; refused where a cell would cut it."""
+    escaped = UNSAFE.sub(lambda match: f"_x{ord(match[0]):04X}_", text)
+    if len(escaped) > MAX_CELL:
+        raise WorkbookRefusedError(f"{address} is longer than a workbook's cell can be; ask for CSV")
+    return escaped
 
 
 def _offer(sheet: Worksheet, fields: Sequence[Field], first: int, last: int) -> None:
