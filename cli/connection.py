@@ -9,7 +9,6 @@ import typer
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import ListValue
 from rich.console import RenderableType
-from rich.table import Table
 
 from cli import show
 from cli.client import pages
@@ -200,15 +199,19 @@ def postgresql_settings(url: str, ssl_mode: SslMode) -> PostgresqlSettings:
     )
 
 
-def rows_table(columns: list[str], rows: list[ListValue]) -> Table:
-    """A query's rows; numbers stand to the right."""
+def rows_table(columns: list[str], rows: list[ListValue]) -> RenderableType:
+    """A query's rows; numbers stand to the right. Where a row is too wide for the terminal, it is a block."""
     numeric = [
         any(row[place] is not None for row in rows)
         and all(isinstance(row[place], float | None) for row in rows)
         for place in range(len(columns))
     ]
     heads = [("#" if number else "") + column for column, number in zip(columns, numeric, strict=True)]
-    return show.table(heads, [[_plain(value) for value in row] for row in rows])
+    drawn = show.table(heads, [[_plain(value) for value in row] for row in rows])
+    if show.fits(drawn):
+        return drawn
+    blocks = ([*zip(columns, map(_plain, row), strict=True), (" ", " ")] for row in rows)
+    return show.facts(pair for block in blocks for pair in block)
 
 
 def _preview(session: Session, request: PreviewRowsRequest) -> None:
@@ -223,7 +226,7 @@ def _preview(session: Session, request: PreviewRowsRequest) -> None:
 def _plain(value: object) -> object:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
-    return value
+    return show.NULL if value is None else value
 
 
 def _password(*, from_stdin: bool) -> str:

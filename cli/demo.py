@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from cli.client import Client, CommandError
 from cli.connection import SslMode, postgresql_settings
 from cli.session import failures
 from cli.suite import Suite
-from cli.up import BasePort, Data, Database, Port, announce, report
+from cli.up import BasePort, Data, Database, Port, announce, interrupt_on_signals, report
 from portolan.auth.v1.auth_pb2 import BootstrapRequest, LoginRequest
 from portolan.connections.v1.connections_pb2 import Connection, PostgresqlSettings, SqliteSettings
 
@@ -49,7 +48,7 @@ def demo(
         target.postgresql.CopyFrom(postgresql_settings(postgres, ssl_mode))
     else:
         target.sqlite.CopyFrom(SqliteSettings(path=SQLITE_FILE))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     begun = time.monotonic()
     with failures(suite.url), suite.claimed():
         source.reset(data / "flights")

@@ -77,7 +77,7 @@ def show_(session: Session, reference: Reference) -> None:
                 ("Bound", show.moment(job.update_time)),
             ]
         ),
-        *([runs.drawn(job.latest_run)] if job.HasField("latest_run") else []),
+        *(["", runs.drawn(job.latest_run)] if job.HasField("latest_run") else []),
     )
 
 

@@ -148,6 +148,8 @@ def list_(
 def show_(session: Session, reference: Reference, *, version: Version = 0) -> None:
     """Shows a mapping and its columns, in its latest or a given version."""
     found = session.client.mappings.GetMapping(GetMappingRequest(reference=reference, version=version))
+    texts = dict.fromkeys(column.logic for column in found.columns if column.logic)
+    logics = {text: number for number, text in enumerate(texts, 1)}
     session.show(
         found,
         show.facts(
@@ -162,6 +164,7 @@ def show_(session: Session, reference: Reference, *, version: Version = 0) -> No
                 ("Changed", show.moment(found.update_time)),
             ]
         ),
+        "",
         show.table(
             ["COLUMN", "TYPE", "#KEY", "SCD", "FROM"],
             [
@@ -170,11 +173,12 @@ def show_(session: Session, reference: Reference, *, version: Version = 0) -> No
                     column.data_type,
                     column.key_sequence if column.key else "",
                     _scd(found, column),
-                    _origin(column),
+                    _origin(column, logics),
                 )
                 for column in found.columns
             ],
         ),
+        *(part for logic, number in logics.items() for part in _logic(logic, number)),
     )
 
 
@@ -289,11 +293,19 @@ def _scd(mapping: Mapping, column: MappingColumn) -> str:
     return "2" if column.scd_type == ScdType.SCD_TYPE_NEW_VERSION else "1"
 
 
-def _origin(column: MappingColumn) -> str:
+def _origin(column: MappingColumn, logics: dict[str, int]) -> str:
     if column.HasField("lookup"):
         return f"surrogate key of {column.lookup.mapping} by {', '.join(column.lookup.match_columns)}"
-    logic = " ".join(column.logic.split())
-    return f"{column.combination_code}: {logic}" if column.combination_code else logic
+    return f"{column.value_column} of logic {logics[column.logic]}" if column.logic else ""
+
+
+def _logic(text: str, number: int) -> Iterator[RenderableType]:
+    yield Text(f"\nLogic {number}", "bold")
+    yield _sql(text)
+
+
+def _sql(text: str) -> RenderableType:
+    return Syntax(text, "sql", word_wrap=True, background_color="default")
 
 
 def _statements(compiled: LoadPlan) -> Iterator[RenderableType]:
@@ -310,4 +322,4 @@ def _statements(compiled: LoadPlan) -> Iterator[RenderableType]:
     for name, statement in named:
         if statement:
             yield Text(name, "bold")
-            yield Syntax(statement, "sql", word_wrap=True, background_color="default")
+            yield _sql(statement)

@@ -15,6 +15,9 @@ out = Console(highlight=False, soft_wrap=False)
 notes = Console(stderr=True, highlight=False)
 """Progress and errors, beside the result."""
 
+ANY_WIDTH = 10_000
+NULL = Text("NULL", style="dim")
+
 _STATES = {
     "SUCCEEDED": "green", "FAILED": "red", "STOPPED": "yellow", "STOPPING": "yellow", "RUNNING": "cyan",
     "QUEUED": "cyan",
@@ -42,6 +45,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
     return drawn
+
+
+def fits(drawn: Table) -> bool:
+    """Whether a table keeps its words and numbers whole in the terminal's width."""
+    unbounded = out.options.update(max_width=ANY_WIDTH)
+    return out.measure(drawn, options=unbounded).minimum <= out.width
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Table:
@@ -113,6 +122,6 @@ def _cell(value: object) -> RenderableType:
         case int():
             return f"{value:,}"
         case None:
-            return Text("NULL", style="dim")
+            return NULL
         case _:
             return Text(str(value))

@@ -45,7 +45,7 @@ def up(
     if database and not database.startswith("postgresql"):
         raise typer.BadParameter("It must begin with postgresql://", param_hint="--database")
     suite = Suite(data, database, port, base_port, workers)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     with failures(suite.url, json=as_json), suppress(KeyboardInterrupt), suite.claimed():
         if not as_json:
             announce(suite)
@@ -60,6 +60,12 @@ def up(
             finally:
                 report("stopping")
     report("stopped")
+
+
+def interrupt_on_signals() -> None:
+    """Makes SIGTERM end the command as Ctrl-C does, also where a shell ignores that."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def announce(suite: Suite) -> None:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -47,16 +48,14 @@ def demo(data: Path, *arguments: str) -> str:
     return ended.stdout
 
 
-def test_the_demonstration_loads_sqlite_and_can_be_repeated(tmp_path: Path) -> None:
-    first = demo(tmp_path)
-    with sqlite3.connect(tmp_path / "warehouse.db") as warehouse:
-        _check(warehouse.execute(f"SELECT {COLUMNS} FROM fct_flight"), tmp_path)
+def test_the_demonstration_loads_sqlite_and_can_be_repeated(demonstrated: Path) -> None:
+    told = demo(demonstrated)
+    with closing(sqlite3.connect(demonstrated / "warehouse.db")) as warehouse:
+        _check(warehouse.execute(f"SELECT {COLUMNS} FROM fct_flight"), demonstrated)
         _check_history(lambda query: warehouse.execute(query).fetchall(), "")
-    warehouse.close()
-    for told in ("FCT_FLIGHT equals flights.csv", "NULL_KEY", "NOT_CONVERTIBLE", "What to try next"):
-        assert told in first
-    assert stat.S_IMODE((tmp_path / "demo-password").stat().st_mode) == 0o600
-    assert "FCT_FLIGHT equals flights.csv" in demo(tmp_path)
+    for words in ("FCT_FLIGHT equals flights.csv", "NULL_KEY", "NOT_CONVERTIBLE", "What to try next"):
+        assert words in told
+    assert stat.S_IMODE((demonstrated / "demo-password").stat().st_mode) == 0o600
 
 
 def test_the_demonstration_loads_postgresql(tmp_path: Path, postgres_url: str) -> None:
