@@ -7,7 +7,7 @@ from cli import show
 from cli.connection import rows_table
 
 
-def drawn(columns: list[str], *values: object) -> list[str]:
+def drawn(columns: list[str], *values: str | float | None) -> list[str]:
     row = ListValue()
     row.extend(values)
     with show.out.capture() as captured:
