@@ -15,7 +15,7 @@ def compose(settings: Settings, environment: app.Environment) -> app.Parts:
     servicer = ConnectionServicer(
         environment.database,
         environment.secrets,
-        Policy(hosts, settings.folders),
+        Policy(hosts, settings.folders, settings.own),
         query_seconds=settings.query_seconds,
         looks=max(1, settings.workers // 2),
     )

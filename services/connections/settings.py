@@ -6,12 +6,16 @@ from pydantic import Field
 
 from kernel.settings import Settings as SharedSettings
 
+OWN_NAMES = ("logs", "gateway", "enrolment-code", "demo-password", "suite.lock")
+"""What lies in the data folder beside keys and databases, and is nobody's data."""
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+
 
 class Settings(SharedSettings):
     """The shared settings, and what connections may reach."""
 
     data_folders: tuple[Path, ...] = ()
-    """The folders that SQLite files and data files may lie in; by default `data_dir` alone."""
+    """The folders that SQLite files and data files may lie in; by default `data_dir` without `own`."""
     allow_loopback: bool = False
     """Whether connections may reach this machine itself; for tries on one machine."""
     allow_private_networks: bool = True
@@ -23,3 +27,12 @@ class Settings(SharedSettings):
     def folders(self) -> tuple[Path, ...]:
         """The folders that files may lie in, the first for relative paths."""
         return self.data_folders or (self.data_dir,)
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """What no connection may reach in these folders: keys, logs, and the services' own databases."""
+        services = [
+            name.removesuffix("_address") for name in type(self).model_fields if name.endswith("_address")
+        ]
+        databases = [f"{service}.db{suffix}" for service in services for suffix in SQLITE_SUFFIXES]
+        return (self.keys, *(self.data_dir / name for name in (*OWN_NAMES, *databases)))

@@ -19,6 +19,8 @@ class Policy:
 
     hosts: hosts.HostPolicy
     folders: tuple[Path, ...]
+    own: tuple[Path, ...] = ()
+    """What lies in the folders and is the installation's own."""
 
 
 def check(kind: DatabaseKind, settings: Mapping[str, Any], policy: Policy) -> None:
@@ -52,4 +54,4 @@ def _place(kind: DatabaseKind, settings: Mapping[str, Any], policy: Policy) -> s
     """The checked address of a host, or the checked absolute path."""
     if kind is DatabaseKind.POSTGRESQL:
         return hosts.resolve(settings["host"], policy.hosts)
-    return str(paths.resolve(settings["path"], policy.folders))
+    return str(paths.resolve(settings["path"], policy.folders, policy.own))

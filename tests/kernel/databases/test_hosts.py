@@ -101,3 +101,15 @@ def test_a_path_lies_inside_one_of_the_folders(tmp_path: Path) -> None:
             paths.resolve(path, folders)
     with pytest.raises(PathRefusedError):
         paths.resolve(str(tmp_path / "firsthand"), folders)
+
+
+def test_what_is_the_installations_own_is_refused_by_every_way_to_it(tmp_path: Path) -> None:
+    (tmp_path / "home" / "keys").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(tmp_path / "home" / "auth.db")
+    own = (tmp_path / "home" / "keys", tmp_path / "home" / "auth.db")
+    assert (
+        paths.resolve("home/warehouse.db", (tmp_path,), own) == (tmp_path / "home" / "warehouse.db").resolve()
+    )
+    for path in ("home/keys", "home/keys/auth.key.pem", "home/auth.db", "home/x/../auth.db", "alias", "home"):
+        with pytest.raises(PathRefusedError):
+            paths.resolve(path, (tmp_path,), own)
