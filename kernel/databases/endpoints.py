@@ -38,3 +38,5 @@ class Endpoint:
     password: str = field(default="", repr=False)
     ssl_mode: SslMode = SslMode.REQUIRE
     path: str = ""
+    application: str = "portolan"
+    """What a server's sessions are called, so that they can be found and ended."""

@@ -31,6 +31,11 @@ from kernel.databases.sources import Column, Source, Table
 CONNECT_SECONDS = 10
 BATCH_BYTES = 4_000_000
 CANCELLED = "57014"
+# A statement whose client has died ends by itself; servers before 14 cannot be asked for that.
+CHECK_CLIENT = (
+    "SELECT set_config('client_connection_check_interval', '5s', true)"
+    " WHERE current_setting('server_version_num')::int >= 140000"
+)
 LOST = ("08", "57P")
 """The classes of SQLSTATE that tell of a lost connection or a server that goes down."""
 DAYS_TO_1970 = 10_957
@@ -55,7 +60,7 @@ def parameters(endpoint: Endpoint) -> dict[str, str]:
         "sslmode": endpoint.ssl_mode.value.lower().replace("_", "-"),
         "gssencmode": "disable",
         "connect_timeout": str(CONNECT_SECONDS),
-        "application_name": "portolan",
+        "application_name": endpoint.application,
         "client_encoding": "UTF8",
     }
     if endpoint.ssl_mode is SslMode.VERIFY_FULL:
@@ -91,6 +96,7 @@ class PostgresqlSource(Source):
             f"SET LOCAL statement_timeout = {milliseconds}",
             "SET LOCAL standard_conforming_strings = on",  # what the guard's lexer assumes
             "SET LOCAL timezone = 'UTC'",
+            CHECK_CLIENT,
         )
         self._cursor: Any = None
 

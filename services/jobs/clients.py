@@ -31,10 +31,11 @@ class Clients:
         """What opens a connection of an organization, asked for as this service. The lease is recorded."""
         request = connections.LeaseCredentialsRequest(connection=connection, purpose=purpose)
         token = self._identity.token(organization_id)
-        return _endpoint(clients.call(self._connections.LeaseCredentials, request, token=token))
+        lease = clients.call(self._connections.LeaseCredentials, request, token=token)
+        return _endpoint(lease, f"portolan {purpose}")
 
 
-def _endpoint(lease: connections.CredentialLease) -> Endpoint:
+def _endpoint(lease: connections.CredentialLease, application: str) -> Endpoint:
     kind = DatabaseKind(enum_name(KINDS, lease.connection.kind))
     if kind is not DatabaseKind.POSTGRESQL:
         return Endpoint(kind=kind, path=lease.resolved_path)
@@ -48,4 +49,5 @@ def _endpoint(lease: connections.CredentialLease) -> Endpoint:
         user=server.user,
         password=server.password,
         ssl_mode=SslMode(enum_name(SSL_MODES, server.ssl_mode) or SslMode.REQUIRE),
+        application=application,
     )

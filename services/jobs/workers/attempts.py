@@ -180,11 +180,12 @@ class Attempt:
     async def _try(self, plan: plan_pb2.LoadPlan) -> Outcome:
         """Loads in a process of its own; what of it is left when this is cancelled is ended first."""
         target = await self._lease(plan.target_connection)
+        source = await self._lease(plan.source_connection)
         task = Task(
             run_id=self._run.id,
             fence=self.lease.fence,
             plan=plan,
-            source=await self._lease(plan.source_connection),
+            source=source,
             target=target,
             parameters=self._run.parameters,
             # Who has not confirmed by then has lost the lease, and must not keep the target locked.
@@ -199,7 +200,8 @@ class Attempt:
         except asyncio.CancelledError:
             if self._broken_off:
                 await process.stop(self._settings.stop_seconds)
-                await ensure_gone(target, self._run.id)
+                for place in (source, target):
+                    await ensure_gone(place, self._run.id)
             raise
         finally:
             if not process.ended:
