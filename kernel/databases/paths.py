@@ -9,8 +9,8 @@ from kernel.databases.errors import PathRefusedError
 def resolve(path: str, folders: Sequence[Path], own: Sequence[Path] = ()) -> Path:
     """The absolute path of a file or folder inside one of the folders, links resolved; PathRefusedError.
 
-    A relative path counts from the first folder. What it names need not exist. What is the installation's own is
-    as far outside as `/etc`, and so is a folder that holds some of it.
+    A relative path counts from the first folder. What it names need not exist. What is the installation's own
+    is as far outside as `/etc`, and so is a folder that holds some of it.
     """
     roots = [folder.resolve() for folder in folders]
     try:
