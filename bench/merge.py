@@ -88,7 +88,7 @@ CHANGES = (
 
 BY_HAND = (
     """CREATE TEMPORARY TABLE portolan_delta AS
-    SELECT s.ctid AS staged, t.ctid AS found,
+    SELECT s.ctid AS staged, t.skey AS found,
         CASE WHEN t.id IS NULL THEN 'I'
              WHEN s.name IS DISTINCT FROM t.name OR s.city IS DISTINCT FROM t.city
                  OR s.born IS DISTINCT FROM t.born THEN 'V' ELSE 'U' END AS action
@@ -97,10 +97,10 @@ BY_HAND = (
         OR s.born IS DISTINCT FROM t.born
         OR s.score IS DISTINCT FROM t.score OR s.grade IS DISTINCT FROM t.grade""",
     """UPDATE dim_person t SET current_flag = 'N', to_time = l.load_time, update_time = l.load_time
-    FROM portolan_delta d, portolan_load l WHERE t.ctid = d.found AND d.action = 'V'""",
+    FROM portolan_delta d, portolan_load l WHERE t.skey = d.found AND d.action = 'V'""",
     """UPDATE dim_person t SET score = s.score, grade = s.grade, update_time = l.load_time
     FROM portolan_delta d, portolan_stage s, portolan_load l
-    WHERE t.ctid = d.found AND s.ctid = d.staged AND d.action = 'U'""",
+    WHERE t.skey = d.found AND s.ctid = d.staged AND d.action = 'U'""",
     """INSERT INTO dim_person
         (id, name, city, score, grade, born, current_flag, from_time, to_time, create_time, update_time)
     SELECT s.id, s.name, s.city, s.score, s.grade, s.born,

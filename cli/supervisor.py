@@ -4,6 +4,7 @@ Each program has a thread that starts it and waits for its end, since the kernel
 thread that started it, and another that writes its output to a log file and reports its warnings and errors.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -155,7 +156,8 @@ class _Keeper(threading.Thread):
         return code
 
     def _read(self, output: BinaryIO) -> None:
-        with _Log(self._log) as log:
+        # The pipe is closed under this when a child of a dead program still holds its other end.
+        with _Log(self._log) as log, contextlib.suppress(ValueError):
             for line in output:
                 log.write(line)
                 self._note(line)

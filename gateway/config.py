@@ -116,7 +116,7 @@ def _listener(api: Api, settings: GatewaySettings, files: Files) -> Json:
         "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
         "use_remote_address": True,
-        "xff_num_trusted_hops": settings.trusted_proxies,
+        "xff_num_trusted_hops": settings.trusted_hops,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",

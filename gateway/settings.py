@@ -18,7 +18,7 @@ class GatewaySettings(Settings):
     """The certificate's private key, PEM."""
     keys_refresh: int = Field(default=60, ge=1)
     """How old the public keys that tokens are checked with may get."""
-    trusted_proxies: int = Field(default=0, ge=0)
+    trusted_hops: int = Field(default=0, ge=0)
     """How many proxies in front append to `x-forwarded-for`, where a client's address is then taken from."""
     cors_origins: tuple[str, ...] = ()
     """The origins of front ends that browsers may call from, such as `https://portolan.example`."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import sqlalchemy as sa
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -151,15 +150,10 @@ async def _guarded(loop: Loop) -> None:
 
 async def _ping(database: Database, server: Server) -> None:
     """Tells the health checks whether the service's own database answers."""
-
-    def ping() -> None:
-        with database.engine.connect() as connection:
-            connection.execute(sa.select(1))
-
     while True:
         try:
             async with asyncio.timeout(PING_SECONDS):
-                await asyncio.to_thread(ping)
+                await asyncio.to_thread(database.ping)
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("the database does not answer", error=type(error).__name__)
             await server.serving(yes=False)

@@ -104,6 +104,7 @@ class Database:
         self.schema = schema
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(self.url, pool) if self.sqlite else _postgresql(self.url, schema, pool)
+        self._aside = _sqlite(self.url, 1) if self.sqlite else _postgresql(self.url, schema, 1)
         self._sessions = orm.sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
 
     @contextmanager
@@ -133,9 +134,15 @@ class Database:
         """The PostgreSQL channel that tells of changes in this schema."""
         return f"portolan_{self.schema}"
 
+    def ping(self) -> None:
+        """Returns when the database answers, over a connection that no transaction can hold."""
+        with self._aside.connect() as connection:
+            connection.execute(sa.select(1))
+
     def close(self) -> None:
         """Closes all connections."""
         self.engine.dispose()
+        self._aside.dispose()
 
 
 def refusal(error: Exception) -> RefusedError | None:
