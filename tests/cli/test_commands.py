@@ -1,7 +1,10 @@
 """Commands against a server: what they print, and how they end."""
 
 import json
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +139,26 @@ def test_a_log_that_breaks_is_followed_to_its_end_with_each_line_once() -> None:
     assert [line.split()[-1] for line in out.splitlines() if " line " in line] == list("1234567")
     assert "SUCCEEDED DIM_A: 3 read, 2 inserted, 1 rejected" in out
     assert "portolan run rejected r-1" in out
+
+
+def test_ctrl_c_leaves_a_followed_run_running_and_says_how_to_stop_it() -> None:
+    with serving(Runs(lines=1, state=Run.STATE_UNSPECIFIED)) as server:
+        heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{heard}; from cli.main import main; main()"
+        arguments = ["run", "log", "r-1", "--follow", "--server", server]
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            told = process.stdout.read()
+    assert "line 1" in first
+    assert "stop it with `portolan run stop r-1`" in told
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("state", [Run.STATE_FAILED, Run.STATE_STOPPED])
