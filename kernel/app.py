@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import datetime as dt
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -28,6 +29,8 @@ from portolan.auth.v1 import auth_pb2, auth_pb2_grpc
 log = logs.logger(__name__)
 
 PING_SECONDS = 2
+PRIVATE = 0o077
+"""What others may do with the files that a service makes: nothing."""
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -60,6 +63,7 @@ def main(service: str, settings: Settings, **compositions: Compose) -> None:
     parser.add_argument("message", nargs="?", default="", help="what a revision is for")
     arguments = parser.parse_args()
     die_with_parent()
+    os.umask(PRIVATE)
     logs.configure(service, settings.log_level)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database(service), service, pool=settings.workers)

@@ -158,6 +158,17 @@ async def test_lists_are_searched_by_words_and_paged(mapper: Suite) -> None:
     assert await found(page_size=2, page_token=first.next_page_token) == ["FCT_CALL"]
 
 
+async def test_a_source_that_is_away_takes_back_no_validation(mapper: Suite, tmp_path: Path) -> None:
+    sources(mapper, tmp_path)
+    mapping = harbours()
+    await mapper.create(mapping)
+    assert await mapper.validate("DIM_HARBOUR") == []
+    del mapper.connections.files[mapping.source_connection]
+    faults = await mapper.validate("DIM_HARBOUR")
+    assert {fault.reason for fault in faults} == {pb.Fault.REASON_CONNECTION}
+    assert (await mapper.activate("DIM_HARBOUR")).active_version == 1
+
+
 async def test_a_sound_mapping_is_validated_activated_and_compiled(mapper: Suite, tmp_path: Path) -> None:
     sources(mapper, tmp_path)
     await mapper.create(harbours())

@@ -12,6 +12,7 @@ from sqlalchemy import orm
 from kernel.auth import Principal
 from kernel.db import now, unless_conflict
 from services.mapper.definition import Column, Definition, Frequency, Lookup, ScdType, TableType
+from services.mapper.domain.faults import Reason
 from services.mapper.errors import (
     MappingExistsError,
     MappingNotActiveError,
@@ -135,9 +136,10 @@ def exported(session: orm.Session, organization_id: str, references: Sequence[st
 
 
 def record(version: MappingVersion, faults: Sequence[MappingType[str, Any]]) -> None:
-    """Keeps what a validation found of a version."""
+    """Keeps what a validation found of a version. A connection that is away takes back no earlier success."""
     version.faults = [dict(fault) for fault in faults]
-    version.validated = not faults
+    away = all(fault["reason"] == Reason.CONNECTION for fault in faults)
+    version.validated = not faults or (version.validated and away)
     version.validate_time = now()
 
 
