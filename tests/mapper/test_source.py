@@ -50,6 +50,17 @@ def test_combinations_are_joined_inside_and_attached_outside(warehouse: Warehous
     assert query.count(" from d") == 2
 
 
+def test_a_row_without_a_key_reaches_the_stage_however_many_logics_are_joined(warehouse: Warehouse) -> None:
+    warehouse.source("a", "id integer, v varchar(9)", [(1, "a1"), (None, "lost?"), (3, "a3")])
+    warehouse.source("b", "id integer, v varchar(9)", [(1, "b1"), (None, "other")])
+    mapping = definition(
+        part("K", "select id, v from a", "id", "ONE", key=True, key_sequence=1, data_type="Integer"),
+        part("A", "select id, v from a", "v", "ONE"),
+        part("B", "select id, v from b", "v", "ONE"),
+    )
+    assert rows(warehouse, mapping) == [(1, "a1", "b1"), (None, "lost?", None)]
+
+
 def test_the_combination_of_the_key_drives_whatever_its_place(warehouse: Warehouse) -> None:
     sources(warehouse)
     mapping = definition(

@@ -63,7 +63,7 @@ def source_query(definition: Definition, source: Dialect, target: Dialect) -> st
         for combination in _combinations(definition)
     ]
     driver, *others = combinations
-    joined = _inner_join(driver)
+    joined = _outer_join(driver)
     for members in others:
         joined = joined.outerjoin(_inner_join(members), _same_key(driver[0], members[0]))
     values = {
@@ -73,7 +73,7 @@ def source_query(definition: Definition, source: Dialect, target: Dialect) -> st
         for column in query.columns
     }
     select = sa.select(*(values[id(c)].label(target.fold(c.name)) for c in definition.sourced))
-    return source.sql(select.select_from(joined))
+    return source.sql(select.select_from(joined).where(*_matched(driver)))
 
 
 def _combinations(definition: Definition) -> list[list[Column]]:
@@ -103,6 +103,25 @@ def _inner_join(members: Sequence[_Subquery]) -> sa.FromClause:
     for member in members[1:]:
         joined = joined.join(member.clause, _same_key(members[0], member))
     return joined
+
+
+def _outer_join(members: Sequence[_Subquery]) -> sa.FromClause:
+    joined: sa.FromClause = members[0].clause
+    for member in members[1:]:
+        joined = joined.outerjoin(member.clause, _same_key(members[0], member))
+    return joined
+
+
+def _matched(driver: Sequence[_Subquery]) -> list[sa.ColumnElement[bool]]:
+    """Which rows of the driving combination count: those of an inner join, and those without a key.
+
+    The latter match nothing, but they must reach the stage to be rejected there, not vanish.
+    """
+    if len(driver) == 1:
+        return []
+    without_key = (key.is_(None) for key in driver[0].keys)
+    found = sa.and_(*(member.keys[0].is_not(None) for member in driver[1:]))
+    return [sa.or_(found, *without_key)]
 
 
 def _same_key(left: _Subquery, right: _Subquery) -> sa.ColumnElement[bool]:
