@@ -13,7 +13,7 @@ from kernel import db
 from services.jobs.errors import RunEndedError
 
 
-class Base(db.Base):
+class Model(db.Base):
     """The base of this service's models."""
 
     __abstract__ = True
@@ -61,7 +61,7 @@ _STATE = sa.Enum(State, name="state", native_enum=False, create_constraint=True,
 _LEVEL = sa.Enum(Level, name="level", native_enum=False, create_constraint=True, length=16)
 
 
-class Plan(Base):
+class Plan(Model):
     """A mapping's version as it was compiled and bound. It never changes; jobs and runs refer to it."""
 
     __tablename__ = "plans"
@@ -78,7 +78,7 @@ class Plan(Base):
     """The serialized `portolan.mapper.v1.LoadPlan`."""
 
 
-class Job(Base):
+class Job(Model):
     """A mapping's version, bound and ready to run."""
 
     __tablename__ = "jobs"
@@ -97,7 +97,7 @@ class Job(Base):
     plan: Mapped[Plan] = orm.relationship(lazy="raise")
 
 
-class Run(Base):
+class Run(Model):
     """One execution of a job: the queue's entry, the worker's lease and the history in one row."""
 
     __tablename__ = "runs"
@@ -189,7 +189,7 @@ class Run(Base):
             self.end_time = now
 
 
-class LogLine(Base):
+class LogLine(Model):
     """A line of a run's log."""
 
     __tablename__ = "log_lines"
@@ -201,7 +201,7 @@ class LogLine(Base):
     message: Mapped[str] = mapped_column(sa.Text)
 
 
-class RejectedRow(Base):
+class RejectedRow(Model):
     """A row that a run could not load."""
 
     __tablename__ = "rejected_rows"

@@ -1,6 +1,5 @@
 """A service's schema follows its models, by migrations that the house writes and runs."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,12 +39,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A service that exists for the test alone; its models are no classes, which could not be made anew."""
     assert PathFinder.find_spec(f"services.{NAME}", list(services.__path__)) is None
     folder = tmp_path / "services" / NAME
-    (folder / "migrations" / "versions").mkdir(parents=True)
+    (folder / "migrations").mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "models.py").write_text(MODELS)
-    auth = ROOT / "services" / "auth" / "migrations"
-    (folder / "migrations" / "env.py").write_text((auth / "env.py").read_text().replace("auth", NAME))
-    shutil.copy(auth / "script.py.mako", folder / "migrations")
     monkeypatch.setattr(services, "__path__", [*services.__path__, str(folder.parent)])
     yield folder
     _forget()
@@ -75,7 +71,7 @@ def _change_models(package: Path) -> None:
 
 def test_a_migration_is_written_from_the_models(database: Database, package: Path) -> None:
     migrations.revise(database, NAME, "Ships, at last!")
-    (written,) = (package / "migrations" / "versions").glob("*.py")
+    (written,) = (package / "migrations").glob("*.py")
     assert written.name.endswith("_ships_at_last.py")
     compile(written.read_text(), str(written), "exec")
     assert migrations.pending(database, NAME)
@@ -102,7 +98,7 @@ def test_models_that_went_ahead_are_found_and_caught_up_with(database: Database,
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(database: Database, package: Path) -> None:
     migrations.revise(database, NAME, "ships")
-    (written,) = (package / "migrations" / "versions").glob("*.py")
+    (written,) = (package / "migrations").glob("*.py")
     broken = 'op.execute("nonsense")\n\n\ndef downgrade'
     written.write_text(written.read_text().replace("\n\ndef downgrade", f"    {broken}"))
     with pytest.raises(sa.exc.DBAPIError):

@@ -74,7 +74,7 @@ class TestService:
     def test_it_has_its_errors_models_and_migrations(self, service: Path) -> None:
         assert (service / "errors.py").exists()
         assert (service / "models.py").exists() or (service / "models").is_dir()
-        assert list((service / "migrations" / "versions").glob("*.py"))
+        assert list((service / "migrations").glob("*.py"))
 
     def test_it_reads_no_environment(self, service: Path) -> None:
         assert list(_environment(service)) == []
