@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STUBS := gen/portolan.binpb
 PROTOS := $(shell find protos -name '*.proto' -o -name '*.py' -path 'protos/*')
-SERVICES := auth connections mapper jobs
+SERVICES := $(patsubst services/%/__main__.py,%,$(wildcard services/*/__main__.py))
 
 .PHONY: help setup gen fmt check test quick demo up migrate revision bench lock clean
 

@@ -24,7 +24,8 @@ from gateway.api import load
 from gateway.envoy import Envoy
 from gateway.filters import GET_JWKS
 from gateway.settings import GatewaySettings
-from tests.gateway.conftest import SERVICES, free_port
+from kernel.settings import SERVICES
+from tests.gateway.conftest import free_port
 from tests.servers import Issuer
 
 COLUMNS = {"2 KB": 9, "200 KB": 900}

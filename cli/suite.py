@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.client import CommandError
 from cli.supervisor import Probe, Program, Report, StartError, Supervisor
+from kernel.settings import SERVICES
 
 HOST = "127.0.0.1"
-SERVICES = ("auth", "connections", "mapper", "jobs")
 PROBE_SECONDS = 1.0
 START_SECONDS = 60.0
 

@@ -28,7 +28,7 @@ Database = Annotated[
 ]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The gateway's port.")]
 BasePort = Annotated[
-    int, typer.Option("--base-port", min=1, max=65000, help="The first of the services' four ports.")
+    int, typer.Option("--base-port", min=1, max=65000, help="The first of the services' ports.")
 ]
 
 

@@ -20,6 +20,7 @@ from kernel.contract import permissions
 from kernel.crypto import write_once
 from kernel.errors import ServiceUnavailableError, TokenInvalidError, TokenMissingError, TokenRevokedError
 from kernel.logs import logger
+from kernel.settings import SERVICES
 
 log = logger(__name__)
 
@@ -33,7 +34,6 @@ LEEWAY_SECONDS = 30
 REFETCH_SECONDS = 10
 RETRY_SECONDS = 0.5
 CACHED_TOKENS = 4096
-SERVICES = ("auth", "connections", "mapper", "jobs")
 
 ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "viewer": ("Sees everything, changes nothing.", frozenset({"read"})),

@@ -53,3 +53,7 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / service}.db"
+
+
+SERVICES = tuple(name.removesuffix("_address") for name in Settings.model_fields if name.endswith("_address"))
+"""The services of the suite: those that have an address, in the order in which they start."""

@@ -13,10 +13,10 @@ import httpx
 from cli.suite import Suite
 from cli.supervisor import Supervisor
 from kernel import clients
+from kernel.settings import SERVICES
 from tests.servers import bearer
 
 USER, PASSWORD = "ada", "seven lighthouses, one grey sea"
-SERVICES = 4
 
 
 @dataclass
@@ -80,8 +80,8 @@ def free_ports() -> tuple[int, int]:
             first.bind(("127.0.0.1", 0))
             base = first.getsockname()[1]
             try:
-                for offset in range(1, SERVICES + 1):
+                for offset in range(1, len(SERVICES) + 1):
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
             except (OSError, OverflowError):
                 continue
-            return base + SERVICES, base
+            return base + len(SERVICES), base

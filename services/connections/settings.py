@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from kernel.settings import SERVICES
 from kernel.settings import Settings as SharedSettings
 
 OWN_NAMES = ("logs", "gateway", "enrolment-code", "demo-password", "suite.lock")
@@ -31,8 +32,5 @@ class Settings(SharedSettings):
     @property
     def own(self) -> tuple[Path, ...]:
         """What no connection may reach in these folders: keys, logs, and the services' own databases."""
-        services = [
-            name.removesuffix("_address") for name in type(self).model_fields if name.endswith("_address")
-        ]
-        databases = [f"{service}.db{suffix}" for service in services for suffix in SQLITE_SUFFIXES]
+        databases = [f"{service}.db{suffix}" for service in SERVICES for suffix in SQLITE_SUFFIXES]
         return (self.keys, *(self.data_dir / name for name in (*OWN_NAMES, *databases)))

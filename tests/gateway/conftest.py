@@ -15,11 +15,11 @@ import pytest
 from gateway.api import load
 from gateway.envoy import Envoy
 from gateway.settings import GatewaySettings
+from kernel.settings import SERVICES
 from tests.gateway.fakes import FakeAuth, FakeConnections, FakeJobs, FakeMappings, FakeRuns
 from tests.servers import Issuer, serve
 
 ORIGIN = "http://localhost:5173"
-SERVICES = ("auth", "connections", "jobs", "mapper")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from tests.gateway.conftest import ORIGIN, SERVICES, free_port, running
+from kernel.settings import SERVICES
+from tests.gateway.conftest import ORIGIN, free_port, running
 
 
 def test_health_is_open_to_all_and_names_each_service(anonymous: httpx.Client) -> None:

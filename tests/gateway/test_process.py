@@ -19,8 +19,9 @@ import pytest
 from gateway.api import load
 from gateway.envoy import EnvoyError, validate
 from gateway.settings import GatewaySettings
+from kernel.settings import SERVICES
 from tests.gateway.certificates import served_name, write_certificate
-from tests.gateway.conftest import SERVICES, free_port, running, servicers
+from tests.gateway.conftest import free_port, running, servicers
 from tests.servers import Issuer, serve
 
 ROOT = Path(__file__).parents[2]

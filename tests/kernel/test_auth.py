@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kernel import auth
 from kernel.auth import Principal, Revocation, ServiceIdentity, Verifier, permissions_of, principal
 from kernel.errors import ServiceUnavailableError, TokenInvalidError, TokenRevokedError
+from kernel.settings import SERVICES
 from portolan.auth.v1 import auth_pb2, auth_pb2_grpc
 from tests.auth.forgeries import FORGERIES, Forger
 from tests.servers import KEY_ID, Issuer, bearer, connect, refusal, serve
@@ -286,7 +287,7 @@ class TestServiceKeys:
 
     def test_files_are_their_owners_alone(self, issuer: Issuer) -> None:
         assert {path.stat().st_mode & 0o777 for path in issuer.keys.iterdir()} == {0o600}
-        assert len(list(issuer.keys.iterdir())) == 2 * len(auth.SERVICES)
+        assert len(list(issuer.keys.iterdir())) == 2 * len(SERVICES)
 
     def test_existing_keys_stay(self, issuer: Issuer) -> None:
         before = {path.name: path.read_bytes() for path in issuer.keys.iterdir()}
@@ -300,7 +301,7 @@ class TestServiceKeys:
             raise AssertionError
 
         verifier = Verifier(nothing, tmp_path)
-        for service in auth.SERVICES:
+        for service in SERVICES:
             token = ServiceIdentity.load(tmp_path, service).token("org-1")
             found = await verifier.verify(token)
             assert (found.service, found.organization_id) == (service, "org-1")

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kernel import settings
+from kernel.contract import methods
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kernel", "services", "gateway", "cli", "bench", "demo", "tests", "protos")
 FILES = {path: path.read_text() for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
@@ -60,8 +63,9 @@ def test_a_silenced_rule_says_why() -> None:
     ] == []
 
 
-def test_there_are_services() -> None:
-    assert SERVICES
+def test_every_service_has_its_address_and_its_contract() -> None:
+    names = {service.name for service in SERVICES}
+    assert names == set(settings.SERVICES) == {method.domain for method in methods()}
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=_name)
