@@ -17,6 +17,7 @@ from kernel.databases import files, queries
 from kernel.databases import postgresql as postgresql_source
 from kernel.databases import sqlite as sqlite_source
 from kernel.databases.endpoints import DatabaseKind
+from kernel.databases.errors import SourceUnavailableError
 from kernel.errors import RefusedError, UnavailableError
 from kernel.processes import die_with_parent
 from services.jobs.loading import copying, postgresql, sqlite
@@ -79,7 +80,7 @@ class Process:
         except LoadError as error:
             self._pipe.tell(Failed(error.reason, sentence(str(error)), error.unavailable))
         except RefusedError as error:
-            unavailable = isinstance(error, UnavailableError) or error.reason == "CONNECTION_REFUSED"
+            unavailable = isinstance(error, UnavailableError | SourceUnavailableError)
             self._pipe.tell(Failed(error.reason, sentence(error.message), unavailable))
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
             logs.logger(__name__).exception("fault in a load", run=self._task.run_id)

@@ -112,7 +112,7 @@ def _decimal(array: pa.Array, to: DataType) -> pa.Array:
     if pa.types.is_boolean(kind):
         return _decimal(array.cast(pa.int8()), to)
     if pa.types.is_floating(kind):
-        return array.cast(wanted)
+        return pc.round(array, ndigits=to.scale, round_mode=ROUNDING).cast(wanted)
     if pa.types.is_string(kind):
         array = pc.utf8_trim_whitespace(array)
         try:

@@ -1,7 +1,7 @@
 """PostgreSQL to PostgreSQL: one server's binary COPY into the other's, where the types make it safe.
 
 Binary COPY checks the length of a value and no more, so it is used only when the source casts every column of
-the query to the very type of the stage's column. Only casts are made that lose nothing, or fail.
+the query to the very type of the stage's column.
 """
 
 import contextlib
@@ -13,22 +13,6 @@ from psycopg import sql
 
 from kernel.databases.endpoints import Endpoint
 from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
-from kernel.databases.postgresql_catalog import (
-    BOOL,
-    BYTEA,
-    DATE,
-    FLOAT4,
-    FLOAT8,
-    INT2,
-    INT4,
-    INT8,
-    NUMERIC,
-    TEXT,
-    TIMESTAMP,
-    TIMESTAMPTZ,
-    VARCHAR,
-)
-from kernel.databases.types import Kind
 from services.jobs.loading.casting import StageColumn
 from services.jobs.loading.errors import (
     TargetCancelledError,
@@ -37,48 +21,13 @@ from services.jobs.loading.errors import (
     TargetUnavailableError,
 )
 from services.jobs.loading.postgresql import CANCEL_SECONDS, PostgresqlTarget, open_session, translated
+from services.jobs.loading.projecting import projected
 from services.jobs.loading.reading import ReadAhead
 from services.jobs.loading.tasks import Task
 from services.jobs.loading.telling import Teller
 
 BLOCK = 128 * 1024
 BEFORE, BEHIND = 1, 1  # the messages of a binary COPY that are no rows: its header and its trailer
-INTEGERS, TIMES = {INT2, INT4, INT8}, {TIMESTAMP, TIMESTAMPTZ, DATE}
-SAFE = {
-    Kind.INTEGER: INTEGERS,
-    Kind.BIG_INTEGER: INTEGERS,
-    Kind.DECIMAL: INTEGERS | {NUMERIC},
-    Kind.DOUBLE: {FLOAT4, FLOAT8},
-    Kind.BOOLEAN: {BOOL},
-    Kind.DATE: {DATE},
-    Kind.TIMESTAMP: TIMES,
-    Kind.TIMESTAMP_TZ: TIMES,
-    Kind.BINARY: {BYTEA},
-}
-"""The source's types whose every value has one meaning in a column of each kind."""
-UNSAFE_AS_TEXT = {FLOAT4, FLOAT8, TIMESTAMP, TIMESTAMPTZ, BYTEA}
-"""Those that PostgreSQL writes otherwise than Portolan does."""
-NATIVE = {
-    Kind.STRING: ("text", TEXT),
-    Kind.OTHER: ("text", TEXT),
-    Kind.INTEGER: ("integer", INT4),
-    Kind.BIG_INTEGER: ("bigint", INT8),
-    Kind.DECIMAL: ("numeric", NUMERIC),
-    Kind.DOUBLE: ("double precision", FLOAT8),
-    Kind.BOOLEAN: ("boolean", BOOL),
-    Kind.DATE: ("date", DATE),
-    Kind.TIMESTAMP: ("timestamp", TIMESTAMP),
-    Kind.TIMESTAMP_TZ: ("timestamptz", TIMESTAMPTZ),
-    Kind.BINARY: ("bytea", BYTEA),
-}
-"""What the source casts to; text and varchar, and numerics of any digits, are one in binary form."""
-VARCHARS = {TEXT, VARCHAR}
-
-
-def takes(target: int, kind: Kind) -> bool:
-    """Whether a column of a type of the target takes the binary form of a kind."""
-    native = NATIVE[kind][1]
-    return target == native or (target in VARCHARS and native in VARCHARS)
 
 
 class BinaryReader:
@@ -99,20 +48,9 @@ class BinaryReader:
         self, query: str, columns: Sequence[StageColumn], constants: Mapping[str, str]
     ) -> str | None:
         """The query with the stage's columns in their types, then constants; None when that is not safe."""
-        described = f"SELECT * FROM (\n{query}\n) AS source WHERE false"
         with _reading():
             self._connection.execute("SET default_transaction_read_only = on")
-            cursor = self._connection.execute(described.encode(), binary=True)
-        types = {column.name: column.type_code for column in cursor.description or ()}
-        if not all(_safe(types.get(column.name), column) for column in columns):
-            return None
-        values = [_quoted(column.name) for column in columns]
-        values = [
-            f"CAST({name} AS {NATIVE[column.type.kind][0]}) AS {name}"
-            for name, column in zip(values, columns, strict=True)
-        ]
-        values += [f"{constant} AS {_quoted(name)}" for name, constant in constants.items()]
-        return f"SELECT {', '.join(values)} FROM (\n{query}\n) AS source"
+            return projected(self._connection, query, columns, constants)
 
     def blocks(self, query: str) -> Iterator[bytes]:
         """The rows, many in a block. `rows` counts those that were read."""
@@ -191,13 +129,3 @@ def _reading() -> Iterator[None]:
         raise SourceUnavailableError(str(error)) from None
     except TargetError as error:
         raise QueryInvalidError(str(error)) from None
-
-
-def _safe(source: int | None, column: StageColumn) -> bool:
-    if column.type.kind in {Kind.STRING, Kind.OTHER}:
-        return source not in UNSAFE_AS_TEXT
-    return source in SAFE[column.type.kind]
-
-
-def _quoted(name: str) -> str:
-    return sql.Identifier(name).as_string()

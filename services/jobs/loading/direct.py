@@ -9,8 +9,9 @@ from datetime import datetime
 
 from portolan.mapper.v1 import plan_pb2
 from services.jobs.loading.casting import StageColumn
-from services.jobs.loading.copying import BinaryCopy, takes
+from services.jobs.loading.copying import BinaryCopy
 from services.jobs.loading.postgresql import PostgresqlTarget, table_name
+from services.jobs.loading.projecting import takes
 
 Role = plan_pb2.TargetColumn.Role
 OPEN_END = "timestamp '2999-12-31'"

@@ -1,6 +1,7 @@
 """PostgreSQL as a target: COPY into the stage, everything in one transaction."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,13 +16,15 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from kernel.databases.endpoints import Endpoint
 from kernel.databases.errors import SourceUnavailableError
 from kernel.databases.postgresql import connect
-from kernel.databases.types import DataType
+from kernel.databases.types import DataType, Kind
+from services.jobs.loading.casting import StageColumn
 from services.jobs.loading.errors import (
     TargetCancelledError,
     TargetDataError,
     TargetError,
     TargetUnavailableError,
 )
+from services.jobs.loading.projecting import projected
 from services.jobs.loading.targets import Row, Target, Tell
 
 FETCH_ROWS = 1000
@@ -44,6 +47,28 @@ SETTINGS = {
 }
 MEMORY = {"work_mem": 128 * 1024, "maintenance_work_mem": 256 * 1024, "temp_buffers": 8 * 1024}
 """What a load takes at least, in the server's units: 128 MiB, 256 MiB and 64 MiB."""
+COLUMNS = """
+SELECT a.attname, CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod)
+  ELSE format_type(a.atttypid, a.atttypmod) END
+FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
+"""
+TEXTS = {"text", "character varying"}
+HOLDING = {
+    Kind.STRING: TEXTS,
+    Kind.OTHER: TEXTS,
+    Kind.INTEGER: {"integer", "bigint", "numeric"},
+    Kind.BIG_INTEGER: {"bigint", "numeric"},
+    Kind.DECIMAL: {"numeric"},
+    Kind.DOUBLE: {"double precision"},
+    Kind.BOOLEAN: {"boolean"},
+    Kind.DATE: {"date", "timestamp without time zone"},
+    Kind.TIMESTAMP: {"timestamp without time zone"},
+    Kind.TIMESTAMP_TZ: {"timestamp with time zone"},
+    Kind.BINARY: {"bytea"},
+}
+"""The types that may keep the values of each kind."""
+WHOLE_DIGITS = {Kind.INTEGER: 10, Kind.BIG_INTEGER: 19}
 CSV = pa.csv.WriteOptions(include_header=False)
 
 
@@ -126,11 +151,30 @@ class PostgresqlTarget(Target):
                 cursor.itersize = FETCH_ROWS
                 yield from cursor.execute(statement.encode())
 
-    def columns(self, schema: str, table: str) -> list[str]:
-        """The columns, also of a table in the search path when there is no schema."""
-        query = sql.SQL("SELECT * FROM {} WHERE false").format(table_name(schema, table))
+    def columns(self, schema: str, table: str) -> dict[str, str]:
+        """The columns, also of a table in the search path when there is no schema. Of a domain, its base."""
         with translated():
-            return [column.name for column in self.connection.execute(query).description or ()]
+            return dict(self.connection.execute(COLUMNS, (table_name(schema, table).as_string(),)))
+
+    def holds(self, declared: str, wanted: DataType) -> bool:
+        """Whether the type is of the same family, and wide enough."""
+        name, *digits = re.split(r"[(,)]", declared)
+        size, scale = (int(digit) if digit else 0 for digit in (*digits, "", "")[:2])
+        if name not in HOLDING[wanted.kind]:
+            return False
+        match name:
+            case "character varying":
+                return not size or 0 < wanted.length <= size
+            case "numeric":
+                whole = WHOLE_DIGITS.get(wanted.kind, wanted.precision - wanted.scale)
+                return not size or (whole <= size - scale and wanted.scale <= scale)
+            case _:
+                return True
+
+    def exact(self, query: str, columns: Sequence[StageColumn]) -> str | None:
+        """The query with its columns cast where that loses nothing; None when not all can be."""
+        with translated():
+            return projected(self.connection, query, columns)
 
     def has_rows(self, schema: str, table: str) -> bool:
         """Whether a table holds any row."""

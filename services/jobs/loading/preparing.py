@@ -5,6 +5,7 @@ from portolan.mapper.v1 import plan_pb2
 from services.jobs.errors import TargetRefusedError
 from services.jobs.loading.errors import TargetError
 from services.jobs.loading.ledger import Ledger
+from services.jobs.loading.staging import data_type
 from services.jobs.loading.targets import Target, open_target
 
 
@@ -12,7 +13,8 @@ def prepare(endpoint: Endpoint, plan: plan_pb2.LoadPlan) -> None:
     """Creates what is missing of the schema, the table, its columns and the ledger.
 
     A table that holds rows gets its missing indexes as well; an empty one gets them from its first load.
-    May be called again, and by several at once. Fails with TargetRefusedError, in the database's own words.
+    May be called again, and by several at once. Fails with TargetRefusedError, in the database's own words,
+    or where a column exists in a type that would change the values.
     """
     try:
         with open_target(endpoint) as database, database.preparing():
@@ -26,9 +28,11 @@ def _prepare(database: Target, plan: plan_pb2.LoadPlan) -> None:
     if target.create_schema:
         database.execute(target.create_schema)
     database.execute(target.create_table)
-    present = {name.casefold() for name in database.columns(target.schema, target.name)}
+    found = database.columns(target.schema, target.name).items()
+    present = {name.casefold(): declared for name, declared in found}
     for column in target.columns:
-        if column.name.casefold() in present:
+        if (declared := present.get(column.name.casefold())) is not None:
+            _check(database, target, column, declared)
             continue
         if not column.add_column:
             message = f"The table exists without its column {column.name}, which cannot be added to it."
@@ -38,3 +42,16 @@ def _prepare(database: Target, plan: plan_pb2.LoadPlan) -> None:
         for statement in target.create_indexes:
             database.execute(statement)
     Ledger(database, target.schema, "", target.name).create()
+
+
+def _check(
+    database: Target, table: plan_pb2.TargetTable, column: plan_pb2.TargetColumn, declared: str
+) -> None:
+    """Raises TargetRefusedError when a column that exists would change the values that it gets.
+
+    A surrogate key gets none: the table makes its own.
+    """
+    wanted = data_type(column.type)
+    if column.role != plan_pb2.TargetColumn.ROLE_SURROGATE_KEY and not database.holds(declared, wanted):
+        message = f"The column {column.name} exists as {declared}, which does not keep every {wanted}."
+        raise TargetRefusedError(message, table=table.name)

@@ -32,6 +32,19 @@ PLAIN_SCALE = 6  # Arrow writes decimals with more digits after the point as 1E-
 LOST = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 DATA_ERRORS = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+AFFINITIES = {
+    "INTEGER": ("INT",),
+    "TEXT": ("CHAR", "CLOB", "TEXT"),
+    "BLOB": ("BLOB",),
+    "REAL": ("REAL", "FLOA", "DOUB"),
+}
+"""The affinities by what a declared type contains, the first that fits."""
+HOLDING = {
+    pa.string(): {"TEXT", "BLOB"},
+    pa.float64(): {"REAL", "NUMERIC", "BLOB"},
+    **{form: {"INTEGER", "NUMERIC", "BLOB"} for form in (pa.int8(), pa.int32(), pa.int64())},
+}
+"""Those that keep what is stored in a form as it is; bytes, and texts that are no numbers, every one does."""
 PRIMARY = 0xFF  # the part of an error code that all codes of its kind share
 
 
@@ -63,12 +76,18 @@ class SqliteTarget(Target):
         with _translated():
             yield from self._connection.execute(statement, parameters or {})
 
-    def columns(self, schema: str, table: str) -> list[str]:
+    def columns(self, schema: str, table: str) -> dict[str, str]:
         """The columns; there is only one schema."""
         del schema
         with _translated():
-            query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden IN (0, 2, 3)"
-            return [name for (name,) in self._connection.execute(query, (table,))]
+            query = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden IN (0, 2, 3)"
+            return dict(self._connection.execute(query, (table,)))
+
+    def holds(self, declared: str, wanted: DataType) -> bool:
+        """Whether the type's affinity leaves the values in the form that the stage has them in."""
+        if wanted.kind in {Kind.BINARY, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ}:
+            return True
+        return _affinity(declared) in HOLDING[stored(pa.nulls(0, wanted.arrow()), wanted).type]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -209,6 +228,13 @@ def stored(array: pa.Array, type_: DataType) -> pa.Array:
             return array.cast(pa.int8())
         case _:
             return array
+
+
+def _affinity(declared: str) -> str:
+    """What SQLite makes of a declared type (https://www.sqlite.org/datatype3.html, section 3.1)."""
+    name = declared.upper()
+    found = (affinity for affinity, parts in AFFINITIES.items() if any(part in name for part in parts))
+    return next(found, "NUMERIC" if name else "BLOB")
 
 
 @contextlib.contextmanager

@@ -75,11 +75,12 @@ class Stage:
     def _in_the_database(self) -> int | None:
         if not self._plan.stage.fill:
             return None
-        self._teller.line(f"Reading {self._plan.source_connection}, without leaving the database.")
-        # The statement holds the source query as it was written.
-        fill = self._plan.stage.fill.replace(self._plan.source_query, self._query)
         try:
-            return self._target.execute(fill)
+            if (query := self._target.exact(self._query, self._columns)) is None:
+                return None
+            self._teller.line(f"Reading {self._plan.source_connection}, without leaving the database.")
+            # The statement holds the source query as it was written.
+            return self._target.execute(self._plan.stage.fill.replace(self._plan.source_query, query))
         except (TargetCancelledError, TargetDataError, TargetUnavailableError):
             raise
         except TargetError as error:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.types import DataType
+from services.jobs.loading.casting import StageColumn
 
 Row = tuple[Any, ...]
 Tell = Callable[[str], None]
@@ -42,8 +43,20 @@ class Target(ABC):
         """The rows that a SELECT returns, in flat memory."""
 
     @abstractmethod
-    def columns(self, schema: str, table: str) -> list[str]:
-        """The columns of a table that exists."""
+    def columns(self, schema: str, table: str) -> dict[str, str]:
+        """The columns of a table that exists, each with its type in the database's words."""
+
+    @abstractmethod
+    def holds(self, declared: str, wanted: DataType) -> bool:
+        """Whether a column of a type, in the database's words, keeps all values of another as they are."""
+
+    def exact(self, query: str, columns: Sequence[StageColumn]) -> str | None:
+        """A query of this database, so that the stage takes its values for what they are, or refuses them.
+
+        None when some could be taken for something else.
+        """
+        del columns
+        return query
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:

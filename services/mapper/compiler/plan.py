@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
-from kernel.databases.types import DataType
-from portolan.common.v1 import datatypes_pb2
 from portolan.connections.v1.connections_pb2 import Kind
 from portolan.mapper.v1 import plan_pb2 as pb
 from services.mapper.compiler.dialects import Dialect
@@ -14,7 +12,7 @@ from services.mapper.compiler.merge import Merge
 from services.mapper.compiler.source import source_query
 from services.mapper.compiler.sqlite import Sqlite
 from services.mapper.compiler.stage import stage_message, stage_table
-from services.mapper.compiler.target import column_type, target_message, target_table
+from services.mapper.compiler.target import column_type, target_message, target_table, type_message
 from services.mapper.definition import Definition
 
 BATCH_ROWS = 50_000
@@ -50,7 +48,8 @@ def compile_plan(
         source_query=query,
         parameters=queries.check(query, source, max_bytes=len(query.encode())).parameters,
         stage_columns=[
-            pb.StageColumn(name=loads.fold(c.name), type=_type(column_type(c)), key=c.key) for c in columns
+            pb.StageColumn(name=loads.fold(c.name), type=type_message(column_type(c)), key=c.key)
+            for c in columns
         ],
         target=target_message(table, loads),
         stage=stage_message(stage, columns, table.keys, loads, query=query if here else None),
@@ -62,8 +61,3 @@ def compile_plan(
 def dialect(kind: DatabaseKind) -> Dialect:
     """What statements for a kind of database are made with. DuckDB reads files, and quotes as PostgreSQL."""
     return Sqlite() if kind == DatabaseKind.SQLITE else Dialect()
-
-
-def _type(of: DataType) -> datatypes_pb2.DataType:
-    kind = datatypes_pb2.DataType.Kind.Value(f"KIND_{of.kind}")
-    return datatypes_pb2.DataType(kind=kind, length=of.length, precision=of.precision, scale=of.scale)

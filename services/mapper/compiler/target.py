@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.expression import quoted_name
 
 from kernel.databases.types import DataType, Kind, parse_code
+from portolan.common.v1 import datatypes_pb2
 from portolan.mapper.v1 import plan_pb2 as pb
 from services.mapper.compiler.dialects import MOMENT, Dialect
 from services.mapper.compiler.names import NameRefusedError, shortened
@@ -28,6 +29,7 @@ CURRENT, CLOSED = "Y", "N"
 SURROGATE_TYPE = DataType(Kind.BIG_INTEGER)
 
 Role = pb.TargetColumn.Role
+_Described = tuple[sa.Column[Any], Role.ValueType, DataType]
 
 
 def column_type(column: Column) -> DataType:
@@ -42,10 +44,11 @@ def column_type(column: Column) -> DataType:
 
 @dataclass(frozen=True)
 class Target:
-    """A mapping's table in a database, as SQLAlchemy sees it; `roles` are in the order of its columns."""
+    """A mapping's table in a database, as SQLAlchemy sees it, with the roles and types of its columns."""
 
     table: sa.Table
     roles: tuple[Role.ValueType, ...]
+    types: tuple[DataType, ...]
     keys: tuple[quoted_name, ...]
     versioned: bool
 
@@ -70,30 +73,31 @@ def target_table(definition: Definition, dialect: Dialect) -> Target:
     schema = dialect.fold(definition.target_schema) if dialect.has_schemas else None
     # What tells a row from the others is no column that the table is created with.
     row: sa.Column[Any] = sa.Column(quoted_name(dialect.row_id, quote=True), key=ROW, system=True)
-    table = sa.Table(folded, sa.MetaData(), *(column for column, _ in described), row, schema=schema)
+    table = sa.Table(folded, sa.MetaData(), *(column for column, *_ in described), row, schema=schema)
     keys = tuple(dialect.fold(column.name) for column in definition.keys)
     versioned = definition.table_type == TableType.DIMENSION
-    return Target(table, tuple(role for _, role in described), keys, versioned)
+    _, roles, types = zip(*described, strict=True)
+    return Target(table, roles, types, keys, versioned)
 
 
-def _columns(definition: Definition, dialect: Dialect) -> Iterator[tuple[sa.Column[Any], Role.ValueType]]:
-    def own(name: str, of: DataType) -> sa.Column[Any]:
-        return sa.Column(dialect.fold(name), dialect.type(of), nullable=False)
+def _columns(definition: Definition, dialect: Dialect) -> Iterator[_Described]:
+    def own(name: str, of: DataType, role: Role.ValueType) -> _Described:
+        return sa.Column(dialect.fold(name), dialect.type(of), nullable=False), role, of
 
     if definition.table_type != TableType.NORMAL:
         number = dialect.type(SURROGATE_TYPE).with_variant(sa.Integer(), "sqlite")
         key = sa.Column(dialect.fold(SURROGATE_KEY), number, sa.Identity(always=False), primary_key=True)
-        yield key, Role.ROLE_SURROGATE_KEY
+        yield key, Role.ROLE_SURROGATE_KEY, SURROGATE_TYPE
     for column in definition.ordered:
         role = Role.ROLE_KEY if column.key else Role.ROLE_LOOKUP if column.lookup else Role.ROLE_VALUE
-        name, kind = dialect.fold(column.name), dialect.type(column_type(column))
-        yield sa.Column(name, kind, nullable=not column.key), role
+        name, of = dialect.fold(column.name), column_type(column)
+        yield sa.Column(name, dialect.type(of), nullable=not column.key), role, of
     if definition.table_type == TableType.DIMENSION:
-        yield own(CURRENT_FLAG, DataType(Kind.STRING, length=1)), Role.ROLE_CURRENT_FLAG
-        yield own(FROM_TIME, MOMENT), Role.ROLE_FROM_TIME
-        yield own(TO_TIME, MOMENT), Role.ROLE_TO_TIME
-    yield own(CREATE_TIME, MOMENT), Role.ROLE_CREATE_TIME
-    yield own(UPDATE_TIME, MOMENT), Role.ROLE_UPDATE_TIME
+        yield own(CURRENT_FLAG, DataType(Kind.STRING, length=1), Role.ROLE_CURRENT_FLAG)
+        yield own(FROM_TIME, MOMENT, Role.ROLE_FROM_TIME)
+        yield own(TO_TIME, MOMENT, Role.ROLE_TO_TIME)
+    yield own(CREATE_TIME, MOMENT, Role.ROLE_CREATE_TIME)
+    yield own(UPDATE_TIME, MOMENT, Role.ROLE_UPDATE_TIME)
 
 
 def target_message(target: Target, dialect: Dialect) -> pb.TargetTable:
@@ -109,11 +113,19 @@ def target_message(target: Target, dialect: Dialect) -> pb.TargetTable:
         create_schema=schema,
         create_table=dialect.sql(sa.schema.CreateTable(table, if_not_exists=True)),
         columns=[
-            pb.TargetColumn(name=column.name, role=role, add_column=dialect.add_column(column))
-            for column, role in zip(columns, target.roles, strict=True)
+            pb.TargetColumn(
+                name=column.name, role=role, add_column=dialect.add_column(column), type=type_message(of)
+            )
+            for column, role, of in zip(columns, target.roles, target.types, strict=True)
         ],
         create_indexes=[dialect.sql(sa.schema.CreateIndex(_key_index(target, dialect), if_not_exists=True))],
     )
+
+
+def type_message(of: DataType) -> datatypes_pb2.DataType:
+    """A type as a message."""
+    kind = datatypes_pb2.DataType.Kind.Value(f"KIND_{of.kind}")
+    return datatypes_pb2.DataType(kind=kind, length=of.length, precision=of.precision, scale=of.scale)
 
 
 def _key_index(target: Target, dialect: Dialect) -> sa.Index:

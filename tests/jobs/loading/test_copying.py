@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,9 +137,48 @@ def test_a_table_whose_key_may_be_null_is_loaded_by_a_stage(source: Place, postg
     source.do("CREATE TABLE v AS SELECT i::bigint AS id, i AS n FROM generate_series(1, 100) AS i")
     source.do("INSERT INTO v VALUES (NULL, 1)")
     plan_ = plan(fact("SELECT * FROM v", {"id": "BigInteger", "n": "Integer"}), source, postgres)
-    postgres.do("CREATE TABLE fct (id bigint, n smallint)")
+    postgres.do("CREATE TABLE fct (id bigint, n integer)")
     prepare(postgres.endpoint, plan_)
     assert load(task(plan_, source, postgres)).counts == Counts(source=101, inserted=100, rejected=1)
+
+
+CASTS = {
+    "noon": ("timestamp '2026-01-01 12:00'", "Date", Reason.NOT_CONVERTIBLE),
+    "midnight": ("timestamp '2026-01-01 00:00'", "Date", None),
+    "half": ("2.5", "Integer", Reason.NOT_CONVERTIBLE),
+    "third": ("1.0/3::float8", "BigInteger", Reason.NOT_CONVERTIBLE),
+    "sum": ("sum(3::bigint)", "BigInteger", None),
+    "two": ("2", "Boolean", Reason.NOT_CONVERTIBLE),
+    "one": ("1", "Boolean", None),
+    "tie": ("0.125::float8", "Decimal(8,2)", None),
+    "spoken": ("'yesterday'::text", "Date", Reason.NOT_CONVERTIBLE),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_a_value_means_the_same_by_every_way(source: Place, postgres: Place, name: str) -> None:
+    value, of, reason = CASTS[name]
+    definition = fact(f"SELECT 1 AS id, {value} AS {name}", {"id": "BigInteger", name: of})
+    found = []
+    for fence, (connection, place) in enumerate((("office", source), ("warehouse", postgres)), 1):
+        plan_ = plan(replace(definition, source_connection=connection), place, postgres)
+        prepare(postgres.endpoint, plan_)
+        rejected = [row.reason for row in load(task(plan_, place, postgres, fence)).rejected]
+        found.append((postgres.rows(f"SELECT {name} FROM fct"), rejected))
+        postgres.do("DROP TABLE fct")
+    assert found[0] == found[1]
+    assert found[0][1] == ([reason] if reason else [])
+
+
+def test_a_sum_of_big_numbers_does_not_leave_the_database(postgres: Place) -> None:
+    logic = "SELECT i % 3 AS id, sum(i::bigint) AS n FROM generate_series(1, 100) AS i GROUP BY 1"
+    definition = replace(fact(logic, {"id": "BigInteger", "n": "BigInteger"}), source_connection="warehouse")
+    plan_ = plan(definition, postgres, postgres)
+    prepare(postgres.endpoint, plan_)
+    story = load(task(plan_, postgres, postgres))
+    assert "without leaving the database" in story.log
+    assert "in batches" not in story.log
+    assert postgres.rows("SELECT sum(n) FROM fct") == [(5050,)]
 
 
 def test_times_as_text_go_by_batches(source: Place, postgres: Place) -> None:

@@ -66,6 +66,28 @@ def test_what_cannot_be_extended_is_refused_in_the_databases_words(files: Place,
     assert target.rows("SELECT * FROM dim_person") == [(1,)]
 
 
+@pytest.mark.parametrize("amount", ["integer", "decimal(6,2)", "decimal(8,1)", "double precision"])
+def test_a_column_that_would_change_the_values_is_refused(files: Place, target: Place, amount: str) -> None:
+    target.do(f"CREATE TABLE dim_person (skey integer, id bigint, amount {amount})")
+    with pytest.raises(TargetRefusedError, match=r"column amount exists as .+ DECIMAL\(8,2\)"):
+        prepare(target.endpoint, plan(person(), files, target))
+    with pytest.raises(Exception, match="name"):  # nothing was added
+        target.rows("SELECT name FROM dim_person")
+
+
+def test_a_column_that_is_wider_is_taken(files: Place, target: Place) -> None:
+    files.people([ROW])
+    decimal = "numeric" if target.kind is DatabaseKind.POSTGRESQL else "decimal_text(20,8)"
+    plan_ = plan(person(), files, target)
+    plan_.target.create_table = plan_.target.create_table.replace("VARCHAR(10)", "text").replace(
+        "NUMERIC(8, 2)" if target.kind is DatabaseKind.POSTGRESQL else "DECIMAL_TEXT(8,2)", decimal
+    )
+    target.do(plan_.target.create_table)
+    prepare(target.endpoint, plan_)
+    load(task(plan_, files, target))
+    assert load(task(plan_, files, target, fence=2)).counts == Counts(source=1, unchanged=1)
+
+
 def test_a_database_that_does_not_answer_is_refused(files: Place, target: Place) -> None:
     plan_ = plan(person(), files, target)
     nowhere = replace(target.endpoint, database="nowhere", path="/nowhere/warehouse.db")

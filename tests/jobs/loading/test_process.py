@@ -249,6 +249,6 @@ async def test_a_failure_is_told_in_a_sentence(files: Place, target: Place, spar
     events = [event async for event in process.events()]
     assert isinstance(events[-1], Failed)
     assert events[-1].reason == "QUERY_INVALID"
-    assert events[-1].message.endswith((".", "?"))
+    assert events[-1].message.endswith((".", "!"))
     assert events[-1].message.startswith("Table with name nobody does not exist")
     assert not events[-1].unavailable
