@@ -99,7 +99,7 @@ async def _run(service: str, settings: Settings, database: Database, compose: Co
             verifier, watch = verifier_over(channel, identity, settings)
             server = Server(
                 parts.servicers,
-                chain(verifier, settings.workers),
+                chain(verifier, threads=settings.workers, streams=settings.streams),
                 threads=settings.workers,
                 reflected=settings.reflection,
             )

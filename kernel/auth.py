@@ -104,7 +104,7 @@ class Verifier:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._service_keys = _load_service_keys(service_keys) if service_keys else {}
         self._verified: OrderedDict[str, Principal] = OrderedDict()
-        self._revoked: dict[str, float] = {}
+        self._revoked: OrderedDict[str, float] = OrderedDict()
 
     async def verify(self, token: str) -> Principal:
         """The principal of a token; refuses one that is missing, invalid or revoked."""
@@ -124,11 +124,14 @@ class Verifier:
         return found
 
     def revoke(self, revocation: Revocation) -> None:
-        """Refuses a session's tokens, and forgets the sessions whose last token has expired."""
+        """Refuses a session's tokens, and forgets the sessions whose last token has expired.
+
+        They come in the order of their ends, so the first ones expire first.
+        """
         self._revoked[revocation.session_id] = revocation.expire_time
-        if len(self._revoked) % 1000 == 0:
-            limit = time.time() - LEEWAY_SECONDS
-            self._revoked = {sid: until for sid, until in self._revoked.items() if until > limit}
+        limit = time.time() - LEEWAY_SECONDS
+        while self._revoked and next(iter(self._revoked.values())) <= limit:
+            self._revoked.popitem(last=False)
 
     async def watch(self, revocations: WatchRevocations) -> None:
         """Follows the ended sessions for ever, over broken streams."""

@@ -1,7 +1,6 @@
 """Calls to other services: always a deadline, the caller's token and request id, and refusals as refusals."""
 
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -10,8 +9,10 @@ import structlog
 from grpc_status import rpc_status
 
 from kernel.auth import current
+from kernel.cancellation import on_cancel
 from kernel.errors import RefusedError, ServiceUnavailableError, from_status
 
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 TIMEOUT_SECONDS = 10.0
@@ -43,18 +44,24 @@ def async_channel(address: str) -> grpc.aio.Channel:
 
 
 def call(
-    method: Callable[..., R], request: Any, *, token: str | None = None, timeout: float = TIMEOUT_SECONDS
+    method: "grpc.UnaryUnaryMultiCallable[Q, R]",
+    request: Q,
+    *,
+    token: str | None = None,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> R:
     """Calls a stub's unary method, and raises the refusal that it answers with.
 
     The call is made with the token of the caller that is being served, or with `token`. It gets at most
-    `timeout` seconds, and less where the caller's own deadline is nearer. A service that does not answer is a
-    ServiceUnavailableError.
+    `timeout` seconds, and less where the caller's own deadline is nearer, and it ends when the caller goes. A
+    service that does not answer is a ServiceUnavailableError.
     """
     left = deadline.get(float("inf")) - time.monotonic() - MARGIN_SECONDS
     bearer = token if token is not None else current.get().token
+    answer = method.future(request, timeout=max(min(timeout, left), 0.001), metadata=metadata(bearer))
     try:
-        return method(request, timeout=max(min(timeout, left), 0.001), metadata=metadata(bearer))
+        with on_cancel(answer.cancel):
+            return answer.result()
     except grpc.RpcError as error:
         raise refusal(error) from error
 

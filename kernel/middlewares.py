@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -21,19 +22,24 @@ from kernel.errors import (
     to_status,
 )
 from kernel.logs import logger
-from kernel.rpc import Call, Middleware
+from kernel.rpc import Call, Kind, Middleware
 from kernel.validation import validate as check
 
 log = logger(__name__)
 
 DEFAULT_SECONDS = 30
 COOKIE = "portolan_access"
+_TOO_MANY = {
+    Kind.UNARY: "too many calls at once; try again in a second",
+    Kind.UPLOAD: "too many uploads at once; try again in a second",
+    Kind.STREAM: "too many streams are open; try again when others have ended",
+}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
-def chain(verifier: Verifier, threads: int) -> Sequence[Middleware]:
+def chain(verifier: Verifier, *, threads: int, streams: int) -> Sequence[Middleware]:
     """All middlewares, in order."""
-    return (observe, refuse, admit(threads), authenticate(verifier), authorize, validate, deadline)
+    return (observe, refuse, admit(threads, streams), authenticate(verifier), authorize, validate, deadline)
 
 
 @asynccontextmanager
@@ -100,20 +106,24 @@ async def _abort(call: Call, error: RefusedError) -> None:
     await call.context.abort(status.code, status.details, metadata)
 
 
-def admit(threads: int) -> Middleware:
-    """Lets wait twice as many unary calls as there are threads; more fail at once instead of late."""
-    under_way, limit = 0, threads * 3
+def admit(threads: int, streams: int) -> Middleware:
+    """Refuses at once what would only wait: unary calls when twice as many as there are threads wait already.
+
+    Uploads, which lie in memory whole, are bounded by the number of threads; answers that are streams, which
+    hold memory for as long as somebody follows, by `streams`.
+    """
+    limits = {Kind.UNARY: threads * 3, Kind.UPLOAD: threads, Kind.STREAM: streams}
+    under_way: Counter[Kind] = Counter()
 
     @asynccontextmanager
     async def admit_call(call: Call) -> AsyncIterator[None]:
-        nonlocal under_way
-        if call.unary and under_way >= limit:
-            raise OverloadedError("too many calls at once; try again in a second", retry_after=1)
-        under_way += call.unary
+        if under_way[call.kind] >= limits[call.kind]:
+            raise OverloadedError(_TOO_MANY[call.kind], retry_after=1)
+        under_way[call.kind] += 1
         try:
             yield
         finally:
-            under_way -= call.unary
+            under_way[call.kind] -= 1
 
     return admit_call
 
@@ -163,7 +173,7 @@ async def validate(call: Call) -> AsyncIterator[None]:
 async def deadline(call: Call) -> AsyncIterator[None]:
     """Gives unary calls without a deadline one, and refuses those that waited until theirs had passed."""
     remaining = call.context.time_remaining()
-    if call.unary:
+    if call.kind is Kind.UNARY:
         left = DEFAULT_SECONDS if remaining is None else min(remaining, DEFAULT_SECONDS)
         if left <= 0:
             raise DeadlineError("the deadline passed before the call began")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from kernel import cancellation
 from kernel.auth import Principal
 from kernel.logs import logger
 from portolan.common.v1 import options_pb2
@@ -36,6 +38,17 @@ OPTIONS = (
 )
 
 
+class Kind(Enum):
+    """What a call weighs while it is under way."""
+
+    UNARY = auto()
+    """A thread for a while, or a place in front of one."""
+    UPLOAD = auto()
+    """What the client streams, until it is complete."""
+    STREAM = auto()
+    """An answer that may go on for as long as the client likes."""
+
+
 @dataclass
 class Call:
     """A call that is being served."""
@@ -44,7 +57,7 @@ class Call:
     """The path, `/package.Service/Method`."""
     authz: options_pb2.Authz
     read_only: bool
-    unary: bool
+    kind: Kind
     context: grpc.aio.ServicerContext[Any, Any]
     metadata: dict[str, str]
     request: Message | None
@@ -65,6 +78,14 @@ Handler = Any  # grpc's own annotations know handlers of threads only
 class _Rule:
     authz: options_pb2.Authz
     read_only: bool
+
+
+_KINDS: dict[tuple[bool, bool], tuple[Kind, Callable[..., Handler]]] = {
+    (False, False): (Kind.UNARY, grpc.unary_unary_rpc_method_handler),
+    (True, False): (Kind.UPLOAD, grpc.stream_unary_rpc_method_handler),
+    (False, True): (Kind.STREAM, grpc.unary_stream_rpc_method_handler),
+}
+"""What a method is, by whether its client and its server stream; none of ours does both."""
 
 
 class Chain(grpc.aio.ServerInterceptor):
@@ -88,24 +109,20 @@ class Chain(grpc.aio.ServerInterceptor):
         if handler is None or name[1:].partition("/")[0] in OPEN_SERVICES:
             return handler
         rule = self._rules[name]
+        kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
 
         def call(request: Message | None, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
             metadata = {
                 key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
             }
-            unary = not handler.response_streaming and not handler.request_streaming
-            return Call(name, rule.authz, rule.read_only, unary, context, metadata, request)
+            return Call(name, rule.authz, rule.read_only, kind, context, metadata, request)
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            streamed = handler.request_streaming
             async with AsyncExitStack() as stack:
-                await self._enter(stack, call(None if streamed else request, context))
-                if streamed:
+                await self._enter(stack, call(None if kind is Kind.UPLOAD else request, context))
+                if kind is Kind.UPLOAD:
                     return await handler.stream_unary(request, context)
-                run = functools.partial(handler.unary_unary, request, context)
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._pool, contextvars.copy_context().run, run
-                )
+                return await self._handed(functools.partial(handler.unary_unary, request, context))
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with AsyncExitStack() as stack:
@@ -113,15 +130,29 @@ class Chain(grpc.aio.ServerInterceptor):
                 async for response in handler.unary_stream(request, context):
                     yield response
 
-        make: dict[tuple[bool, bool], Callable[..., Handler]] = {
-            (False, False): functools.partial(grpc.unary_unary_rpc_method_handler, answer),
-            (True, False): functools.partial(grpc.stream_unary_rpc_method_handler, answer),
-            (False, True): functools.partial(grpc.unary_stream_rpc_method_handler, stream),
-        }
-        return make[handler.request_streaming, handler.response_streaming](
+        return make(
+            stream if kind is Kind.STREAM else answer,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    async def _handed(self, run: Callable[[], Any]) -> Any:
+        """What a handler on a thread answers.
+
+        A caller who goes ends what the handler does for it by `on_cancel`. The call is under way until its
+        thread is free: more than are admitted do not pile up behind callers who come and go.
+        """
+        call = cancellation.Cancellation()
+        cancellation.current.set(call)
+        job = self._pool.submit(contextvars.copy_context().run, run)
+        answered = asyncio.wrap_future(job)
+        try:
+            return await asyncio.shield(answered)
+        except asyncio.CancelledError:
+            if not job.cancel():
+                await asyncio.to_thread(call.cancel)
+                await asyncio.wait({answered})
+            raise
 
     async def _enter(self, stack: AsyncExitStack, call: Call) -> None:
         for middleware in self._middlewares:

@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     jobs_address: str = "127.0.0.1:50054"
     """Where the jobs service is reached."""
     workers: int = 16
-    """Threads that run unary calls, and database connections; the calls beyond twice as many are refused."""
+    """Threads that run unary calls, and database connections. Twice as many calls wait; more are refused."""
+    streams: int = 1000
+    """Streams that may be open at once, such as logs that are followed; more are refused."""
     migrate: bool = True
     """Whether a service brings its schema to the newest version at its start."""
     reflection: bool = True

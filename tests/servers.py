@@ -60,10 +60,12 @@ class Issuer:
 
 
 @asynccontextmanager
-async def serve(issuer: Issuer, *servicers: object, threads: int = 8) -> AsyncIterator[str]:
+async def serve(
+    issuer: Issuer, *servicers: object, threads: int = 8, streams: int = 100
+) -> AsyncIterator[str]:
     """Serves servicers with the real chain, and gives the address."""
     verifier = Verifier(issuer.jwks, issuer.keys)
-    server = Server(servicers, chain(verifier, threads), threads=threads)
+    server = Server(servicers, chain(verifier, threads=threads, streams=streams), threads=threads)
     port = await server.start("127.0.0.1:0")
     try:
         yield f"127.0.0.1:{port}"

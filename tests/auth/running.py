@@ -81,7 +81,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         parts = compose(settings, app.Environment(database, changes, identity, KeyRing.load(settings.keys)))
         channel = await stack.enter_async_context(connect(settings.auth_address))
         verifier, watch = app.verifier_over(channel, identity, settings)
-        server = Server(parts.servicers, chain(verifier, settings.workers), threads=settings.workers)
+        server = Server(
+            parts.servicers,
+            chain(verifier, threads=settings.workers, streams=settings.streams),
+            threads=settings.workers,
+        )
         stack.push_async_callback(server.stop, 0)
         await server.start(settings.auth_address)
         await channel.channel_ready()  # after a restart at the same address it waits before it tries again

@@ -49,8 +49,14 @@ class World:
 
 
 @pytest.fixture
+def query_seconds() -> float:
+    """How long a query may take."""
+    return 2
+
+
+@pytest.fixture
 async def world(
-    issuer: Issuer, database_url: str, tmp_path: Path, postgres_server: PostgresServer
+    issuer: Issuer, database_url: str, tmp_path: Path, postgres_server: PostgresServer, query_seconds: float
 ) -> AsyncIterator[World]:
     """The service, called by an administrator."""
     folder = tmp_path / "data"
@@ -76,7 +82,7 @@ async def world(
         ssl_mode=pb.PostgresqlSettings.SSL_MODE_DISABLE,
     )
     policy = Policy(HostPolicy(allow_loopback=True), (folder,))
-    servicer = ConnectionServicer(database, secrets, policy, query_seconds=2, looks=3)
+    servicer = ConnectionServicer(database, secrets, policy, query_seconds=query_seconds, looks=3)
     async with serve(issuer, servicer) as address, connect(address) as channel:
         world = World(
             ConnectionServiceStub(channel),

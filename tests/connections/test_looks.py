@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import ListValue
@@ -20,6 +21,9 @@ def _values(row: ListValue) -> list[Any]:
 
 
 ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b"
+COUNTING = (
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e12) SELECT count(*) FROM n"
+)
 
 
 async def test_a_test_tells_what_answered_and_what_to_know(world: World, registry: str, charts: str) -> None:
@@ -159,6 +163,32 @@ async def test_a_preview_is_bounded_in_rows_cells_and_bytes(world: World, regist
 async def test_a_slow_query_ends_at_its_limit(world: World, registry: str) -> None:
     refused = await refusal(world.PreviewRows(pb.PreviewRowsRequest(connection=registry, query=ENDLESS)))
     assert refused.reason == "QUERY_TIMEOUT"
+
+
+@pytest.mark.parametrize("query_seconds", [60])
+@pytest.mark.parametrize("name", ["registry", "charts", "book"])
+async def test_a_caller_who_goes_leaves_no_query_behind(
+    world: World, registry: str, charts: str, name: str
+) -> None:
+    assert {registry, charts} == {"registry", "charts"}
+    book = pb.Connection(name="book", sqlite=pb.SqliteSettings(path="book.db"))
+    (world.folder / "book.db").touch()
+    await world.CreateConnection(pb.CreateConnectionRequest(connection=book))
+    slow = pb.PreviewRowsRequest(connection=name, query=COUNTING if name == "book" else ENDLESS)
+    left = [world.PreviewRows(slow) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    for call in left:
+        call.cancel()
+    quick = pb.PreviewRowsRequest(connection=name, query="SELECT 1 AS one")
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                found = await world.PreviewRows(quick)
+                break
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                await asyncio.sleep(0.05)
+    assert found.rows[0].values[0].number_value == 1
 
 
 async def test_a_slow_connection_holds_up_no_others(world: World, registry: str, charts: str) -> None:

@@ -16,10 +16,15 @@ from kernel.errors import InvalidError
 from kernel.middlewares import chain
 from kernel.rpc import Server
 from portolan.auth.v1 import auth_pb2, auth_pb2_grpc
+from portolan.mapper.v1 import mappings_pb2, mappings_pb2_grpc
+from tests.gateway.fakes import FakeMappings
 from tests.servers import Issuer, bearer, connect, refusal, serve
 
 if TYPE_CHECKING:
     Stub: TypeAlias = auth_pb2_grpc.AuthServiceAsyncStub
+
+
+FOR_EVER = 99
 
 
 class Probe(auth_pb2_grpc.AuthServiceServicer):
@@ -46,6 +51,8 @@ class Probe(auth_pb2_grpc.AuthServiceServicer):
     ) -> AsyncIterator[auth_pb2.WatchRevocationsResponse]:
         for cursor in range(3):
             yield auth_pb2.WatchRevocationsResponse(revocations=[auth_pb2.Revocation(cursor=cursor)])
+        if request.after == FOR_EVER:
+            await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -134,12 +141,48 @@ async def test_too_many_calls_fail_at_once_and_health_still_answers(issuer: Issu
     assert len(refused) == 6
 
 
+async def test_too_many_streams_are_refused_until_others_end(issuer: Issuer) -> None:
+    async with serve(issuer, Probe(), threads=2, streams=2) as address, connect(address) as channel:
+        stub = auth_pb2_grpc.AuthServiceStub(channel)
+
+        def watch(after: int) -> Any:
+            metadata = bearer(issuer.service_token("jobs"))
+            return stub.WatchRevocations(auth_pb2.WatchRevocationsRequest(after=after), metadata=metadata)
+
+        held = [watch(FOR_EVER) for _ in range(2)]
+        for stream in held:
+            await stream.read()
+        refused = await refusal(watch(0))
+        assert (refused.reason, refused.retry_after) == ("OVERLOADED", 1)
+        assert (await stub.GetMe(auth_pb2.GetMeRequest(), metadata=bearer(issuer.token()))).user_id == "ada"
+        held[0].cancel()
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert len([response async for response in watch(0)]) == 3
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+
+
+async def test_too_many_uploads_are_refused(issuer: Issuer) -> None:
+    async with serve(issuer, FakeMappings(), threads=1) as address, connect(address) as channel:
+        stub, metadata = mappings_pb2_grpc.MappingServiceStub(channel), bearer(issuer.token())
+        held = stub.ImportMappings(metadata=metadata)
+        await held.write(mappings_pb2.ImportMappingsRequest())
+        await asyncio.sleep(0.2)
+        second: Any = stub.ImportMappings(iter([mappings_pb2.ImportMappingsRequest()]), metadata=metadata)
+        assert (await refusal(second)).reason == "OVERLOADED"
+        await held.done_writing()
+        assert len((await held).mappings) == 1
+
+
 async def test_an_ended_session_is_refused(issuer: Issuer) -> None:
     verifier = Verifier(issuer.jwks, issuer.keys)
     token = issuer.token(user="ada")
     assert (await verifier.verify(token)).session_id == "session-of-ada"
     verifier.revoke(Revocation(1, "session-of-ada", time.time() + 300))
-    server = Server([Probe()], chain(verifier, 2))
+    server = Server([Probe()], chain(verifier, threads=2, streams=2))
     port = await server.start("127.0.0.1:0")
     async with connect(f"127.0.0.1:{port}") as channel:
         call = auth_pb2_grpc.AuthServiceStub(channel).GetMe(auth_pb2.GetMeRequest(), metadata=bearer(token))

@@ -10,6 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from kernel import clients
 from kernel.auth import principal
+from kernel.cancellation import on_cancel
 from kernel.crypto import KeyRing
 from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
@@ -186,7 +187,11 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
         way = access.endpoint(row, connections.password(row, self._secrets), self._policy)
         left = clients.deadline.get(float("inf")) - clients.MARGIN_SECONDS - time.monotonic()
         seconds = max(MIN_SECONDS, min(self._query_seconds, left))
-        with self._bulkhead.enter(row.id), open_source(way, time_limit=seconds) as source:
+        with (
+            self._bulkhead.enter(row.id),
+            open_source(way, time_limit=seconds) as source,
+            on_cancel(source.cancel),
+        ):
             yield source
 
 
