@@ -16,6 +16,13 @@ class SourceUnavailableError(SourceError, PreconditionError):
     domain = "portolan.connections.v1"
 
 
+class FolderMissingError(SourceError, PreconditionError):
+    """The folder of the files, or of the file, does not exist; to wait for it is not worth while."""
+
+    reason = "FOLDER_MISSING"
+    domain = "portolan.connections.v1"
+
+
 class HostRefusedError(SourceError, InvalidError):
     """The host is no proper name, or resolves to an address that connections may not reach."""
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from kernel.databases import arrow
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import (
+    FolderMissingError,
     QueryInvalidError,
     SourceUnavailableError,
 )
@@ -59,6 +60,10 @@ class FilesSource(Source):
         try:
             self._folder = Path(endpoint.path).resolve(strict=True)
             self._files, self._hidden = _tables(self._folder)
+        except (FileNotFoundError, NotADirectoryError):
+            # A share that is not mounted looks the same. Nobody waits for it either: nearly always the path
+            # is wrong, and an empty folder in the place of a share is refused for the tables that it lacks.
+            raise FolderMissingError("the folder does not exist") from None
         except OSError as error:
             raise SourceUnavailableError(f"the folder cannot be read: {error.strerror}") from None
         self._shown: dict[str, Exception | None] = {}
@@ -169,8 +174,8 @@ class FilesSource(Source):
 
 
 _KIND = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
-_ADVICE = re.compile(r"\n\n|\nThe search space|\nPossible ")
-"""Where DuckDB begins to advise on options that are not the user's to set."""
+_ADVICE = re.compile(r"\n\n|\nDid you mean|\nLINE \d+: |\nThe search space|\nPossible ")
+"""Where DuckDB begins to guess at names, even of what lies elsewhere, to draw, or to advise."""
 _PLACE = re.compile(r"^(LINE (\d+): )(.*)\n( *)\^", re.MULTILINE)
 
 

@@ -73,8 +73,7 @@ def resolve(host: str, policy: HostPolicy) -> str:
 
     Whether a name does not exist or may not be reached is not told, so that nobody can map a network by it.
     """
-    text = "is no host that connections may reach"
-    refusal = HostRefusedError(f"the host {text}", fields={"host": text})
+    refusal = HostRefusedError("the host is none that connections may reach")
     try:
         addresses = [ipaddress.ip_address(host)]
     except ValueError:

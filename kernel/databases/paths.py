@@ -19,8 +19,7 @@ def resolve(path: str, folders: Sequence[Path], own: Sequence[Path] = ()) -> Pat
         found = Path("/")
     served = any(found.is_relative_to(root) and found != root for root in roots)
     if not served or any(_meet(found, kept.resolve()) for kept in own):
-        text = "lies outside the folders that this installation serves"
-        raise PathRefusedError(f"the path {text}", fields={"path": text})
+        raise PathRefusedError("the path lies outside the folders that this installation serves")
     return found
 
 

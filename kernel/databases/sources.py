@@ -147,7 +147,7 @@ class Source(ABC):
 def open_source(endpoint: Endpoint, *, time_limit: float | None = None) -> Source:
     """Opens a database or folder for reading; `time_limit` in seconds holds for each query.
 
-    Fails with `SourceUnavailableError` when it cannot be opened.
+    Fails with `SourceUnavailableError` when it cannot be opened, `FolderMissingError` when there is none.
     """
     match endpoint.kind:
         case DatabaseKind.POSTGRESQL:

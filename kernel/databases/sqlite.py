@@ -13,6 +13,7 @@ import pyarrow as pa
 from kernel.databases import arrow
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import (
+    FolderMissingError,
     QueryInvalidError,
     SourceUnavailableError,
 )
@@ -54,7 +55,7 @@ class SqliteSource(Source):
         self._time_limit = time_limit
         self._deadline: float | None = None
         if self._missing and not path.parent.is_dir():
-            raise SourceUnavailableError("the folder of the file does not exist")
+            raise FolderMissingError("the folder of the file does not exist")
         try:
             self._connection = sqlite3.connect(
                 ":memory:" if self._missing else f"{path.as_uri()}?mode=ro",
@@ -172,7 +173,7 @@ class SqliteSource(Source):
             return self._ended()
         if code in _BROKEN:
             return SourceUnavailableError(f"SQLite cannot read the file: {error}")
-        return QueryInvalidError(str(error))
+        return QueryInvalidError(f"{error}; the file does not exist yet" if self._missing else str(error))
 
     def _overdue(self) -> int:
         late = self._deadline is not None and time.monotonic() > self._deadline

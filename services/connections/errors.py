@@ -1,6 +1,7 @@
 """What the connections service refuses; what a database itself refuses is in `kernel.databases.errors`."""
 
 from kernel.databases.errors import (
+    FolderMissingError,
     HostRefusedError,
     PathRefusedError,
     QueryInvalidError,
@@ -8,11 +9,13 @@ from kernel.databases.errors import (
     QueryTimeoutError,
     SourceUnavailableError,
 )
-from kernel.errors import AlreadyExistsError, InvalidError, NotFoundError
+from kernel.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError
 
 __all__ = [
     "ConnectionExistsError",
+    "ConnectionInUseError",
     "ConnectionNotFoundError",
+    "FolderMissingError",
     "HostRefusedError",
     "PasswordRequiredError",
     "PathRefusedError",
@@ -33,6 +36,12 @@ class ConnectionExistsError(AlreadyExistsError):
     """The organization has a connection of this name."""
 
     reason = "CONNECTION_EXISTS"
+
+
+class ConnectionInUseError(PreconditionError):
+    """Mappings or jobs read or load the connection."""
+
+    reason = "CONNECTION_IN_USE"
 
 
 class PasswordRequiredError(InvalidError):

@@ -215,6 +215,19 @@ async def test_what_does_not_answer_for_long_fails_the_run_with_a_sentence(
         assert run.error_message == "the connections service is away"
 
 
+async def test_a_source_folder_that_is_missing_fails_the_run_at_once(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.plan()
+    async with suite(database, world, tmp_path / "keys") as jobs, jobs.working(retry_seconds=60):
+        run_id = await jobs.run()
+        lines = await jobs.log(run_id)
+        run = await jobs.get(run_id)
+    assert (run.state, run.error_reason) == (pb.Run.STATE_FAILED, "FOLDER_MISSING")
+    assert run.error_message == "The folder does not exist."
+    assert not [line for line in lines if "Trying again" in line]
+
+
 async def test_a_run_that_lost_its_worker_is_loaded_by_another_one(
     database: Database, world: World, tmp_path: Path
 ) -> None:

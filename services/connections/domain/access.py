@@ -24,18 +24,21 @@ class Policy:
 
 
 def check(kind: DatabaseKind, settings: Mapping[str, Any], policy: Policy) -> None:
-    """Raises HostRefusedError or PathRefusedError where the settings lead to what may not be reached."""
+    """Raises HostRefusedError or PathRefusedError where given settings lead to what may not be reached."""
     try:
         _place(kind, settings, policy)
     except (HostRefusedError, PathRefusedError) as refused:
-        place = f"connection.{kind.value.lower()}"
-        fields = {f"{place}.{name}": text for name, text in refused.fields.items()}
-        raise type(refused)(refused.message, fields=fields) from None
+        name = "host" if kind is DatabaseKind.POSTGRESQL else "path"
+        field = f"connection.{kind.value.lower()}.{name}"
+        raise type(refused)(refused.message, fields={field: refused.message}) from None
 
 
 def endpoint(row: Connection, password: str, policy: Policy) -> Endpoint:
     """What opens a connection; its host or path is checked anew. HostRefusedError, PathRefusedError."""
-    place = _place(row.kind, row.settings, policy)
+    try:
+        place = _place(row.kind, row.settings, policy)
+    except (HostRefusedError, PathRefusedError) as refused:
+        raise type(refused)(f"connection {row.name}: {refused.message}", connection=row.name) from None
     if row.kind is not DatabaseKind.POSTGRESQL:
         return Endpoint(kind=row.kind, path=place)
     return Endpoint(

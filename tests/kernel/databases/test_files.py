@@ -1,6 +1,7 @@
 """What only folders of files have."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
-from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
+from kernel.databases.errors import FolderMissingError, QueryInvalidError, SourceUnavailableError
 from kernel.databases.files import SETTINGS
 from kernel.databases.sources import Source, open_source
 from kernel.databases.types import Kind
@@ -157,3 +158,33 @@ def test_an_error_tells_line_and_column_of_the_user_s_text(folder: Path) -> None
         source.describe("SELECT x,\n  nope FROM a")
     assert (caught.value.line, caught.value.column) == (2, 3)
     assert str(folder) not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM pg_dpend",
+        "SELECT * FROM hrbours",
+        "SELECT lenth(x) FROM harbours",
+        "SELECT current_setting('allowed_directorie')",
+        "SELECT nope FROM harbours",
+        "SELECT x FRM harbours h",
+        "SELECT sum(y) FROM harbours",
+        "SELECT strptime('a', 'b')",
+        "SELECT x FROM harbours WHERE x = 'y'",
+    ],
+)
+def test_an_error_holds_neither_guesses_nor_drawings(folder: Path, query: str) -> None:
+    (folder / "harbours.csv").write_text("x,y\n1,a\n")
+    with _open(folder) as source, pytest.raises(QueryInvalidError) as caught:
+        source.rows(query, 1)
+    assert caught.value.message
+    assert not re.search(
+        r"Did you mean|LINE \d|\^\^|pg_depend|allowed_directories|\"length", caught.value.message
+    )
+
+
+def test_a_file_is_no_folder(folder: Path) -> None:
+    (folder / "a.csv").write_text("x\n1\n")
+    with pytest.raises(FolderMissingError, match="does not exist"):
+        _open(folder / "a.csv")

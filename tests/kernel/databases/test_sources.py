@@ -9,6 +9,7 @@ import pytest
 
 from kernel.databases.endpoints import DatabaseKind
 from kernel.databases.errors import (
+    FolderMissingError,
     QueryCancelledError,
     QueryInvalidError,
     QueryTimeoutError,
@@ -191,14 +192,15 @@ def test_values_arrive_exactly(place: Place) -> None:
     assert [None if row[3] is None else float(row[3]) for row in rows] == [12.5, 0.25, None]
 
 
-def test_what_is_not_there_is_unavailable(place: Place) -> None:
-    broken = (
-        replace(place.endpoint, port=1)
-        if place.endpoint.kind is DatabaseKind.POSTGRESQL
-        else replace(place.endpoint, path="/nonexistent/folder/data.db")
-    )
-    with pytest.raises(SourceUnavailableError):
-        open_source(broken)
+def test_a_server_that_does_not_answer_is_unavailable_and_a_folder_that_is_not_there_is_missing(
+    place: Place,
+) -> None:
+    if place.endpoint.kind is DatabaseKind.POSTGRESQL:
+        with pytest.raises(SourceUnavailableError):
+            open_source(replace(place.endpoint, port=1))
+    else:
+        with pytest.raises(FolderMissingError):
+            open_source(replace(place.endpoint, path="/nonexistent/folder/data.db"))
 
 
 def test_each_batch_is_an_arrow_batch(place: Place) -> None:

@@ -64,6 +64,12 @@ def test_a_file_of_something_else_is_unavailable(tmp_path: Path) -> None:
         open_source(Endpoint(kind=DatabaseKind.SQLITE, path=str(path)))
 
 
+def test_a_file_that_does_not_exist_yet_is_told_by_the_query_that_needs_it(tmp_path: Path) -> None:
+    endpoint = Endpoint(kind=DatabaseKind.SQLITE, path=str(tmp_path / "later.db"))
+    with open_source(endpoint) as source, pytest.raises(QueryInvalidError, match="does not exist yet"):
+        source.rows("SELECT a FROM t", 1)
+
+
 def test_a_name_of_a_file_may_be_odd(tmp_path: Path) -> None:
     path = tmp_path / "odd ?name#1%20.db"
     sqlite3.connect(path).close()
