@@ -36,11 +36,14 @@ def create(session: Session, reference: Reference) -> None:
 
 
 @command(app, "list")
-def list_(session: Session) -> None:
+def list_(
+    session: Session,
+    *,
+    connection: Annotated[str, typer.Option(help="Only jobs that read or load this connection.")] = "",
+) -> None:
     """Lists jobs with their latest runs."""
-    found = ListJobsResponse(
-        jobs=pages(session.client.jobs.ListJobs, ListJobsRequest(), lambda page: page.jobs)
-    )
+    request = ListJobsRequest(connection=connection)
+    found = ListJobsResponse(jobs=pages(session.client.jobs.ListJobs, request, lambda page: page.jobs))
     session.show(
         found,
         show.table(

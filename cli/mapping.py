@@ -115,14 +115,12 @@ def list_(
     session: Session,
     *,
     search: Annotated[str, typer.Option(help="Only mappings that contain these words.")] = "",
+    connection: Annotated[str, typer.Option(help="Only mappings that read or load this connection.")] = "",
 ) -> None:
     """Lists mappings."""
+    request = ListMappingsRequest(search=search, connection=connection)
     found = ListMappingsResponse(
-        mappings=pages(
-            session.client.mappings.ListMappings,
-            ListMappingsRequest(search=search),
-            lambda page: page.mappings,
-        )
+        mappings=pages(session.client.mappings.ListMappings, request, lambda page: page.mappings)
     )
     session.show(
         found,

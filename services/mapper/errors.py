@@ -16,7 +16,7 @@ class MappingExistsError(AlreadyExistsError):
 
 
 class MappingInUseError(PreconditionError):
-    """A job was created from the mapping."""
+    """A job was created from the mapping, or other mappings look it up."""
 
     reason = "MAPPING_IN_USE"
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from kernel import migrations
+from kernel import clients, migrations
 from kernel.crypto import KeyRing, create_key_file
 from kernel.databases.hosts import HostPolicy
 from kernel.db import Database
 from portolan.connections.v1 import connections_pb2 as pb
 from portolan.connections.v1.connections_pb2_grpc import ConnectionServiceStub
+from services.connections.clients import Clients
 from services.connections.domain.access import Policy
 from services.connections.servicers.connections import ConnectionServicer
+from tests.connections.users import Jobs, Mapper
 from tests.postgres import PostgresServer
 from tests.servers import Issuer, bearer, connect, serve
 
@@ -36,6 +39,10 @@ class World:
     settings: pb.PostgresqlSettings
     """The way into a PostgreSQL database with the table `harbours`."""
     policy: Policy
+    mapper: Mapper = field(default_factory=Mapper)
+    jobs: Jobs = field(default_factory=Jobs)
+    users: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Closing it ends mapper and jobs."""
     caller: tuple[tuple[str, str], ...] = ()
 
     def __getattr__(self, method: str) -> Any:
@@ -82,17 +89,18 @@ async def world(
         ssl_mode=pb.PostgresqlSettings.SSL_MODE_DISABLE,
     )
     policy = Policy(HostPolicy(allow_loopback=True), (folder,))
-    servicer = ConnectionServicer(database, secrets, policy, query_seconds=query_seconds, looks=3)
-    async with serve(issuer, servicer) as address, connect(address) as channel:
-        world = World(
-            ConnectionServiceStub(channel),
-            issuer,
-            database,
-            secrets,
-            folder,
-            settings,
-            policy,
+    mapper, jobs, users = Mapper(), Jobs(), AsyncExitStack()
+    async with users, AsyncExitStack() as stack:
+        others = stack.enter_context(
+            clients.channel(await users.enter_async_context(serve(issuer, mapper, jobs)))
         )
+        servicer = ConnectionServicer(
+            database, secrets, policy, Clients(others, others), query_seconds=query_seconds, looks=3
+        )
+        address = await stack.enter_async_context(serve(issuer, servicer))
+        channel = await stack.enter_async_context(connect(address))
+        stub = ConnectionServiceStub(channel)
+        world = World(stub, issuer, database, secrets, folder, settings, policy, mapper, jobs, users)
         yield world.as_caller(issuer.token())
     database.close()
     await asyncio.to_thread(postgres_server.drop_database, customer)

@@ -103,6 +103,31 @@ async def test_a_deleted_connection_is_gone(world: World, charts: str) -> None:
     assert refused.reason == "CONNECTION_NOT_FOUND"
 
 
+async def test_a_connection_that_is_used_is_not_deleted_and_its_users_are_named(
+    world: World, charts: str
+) -> None:
+    delete = pb.DeleteConnectionRequest(name=charts)
+    world.mapper.users = {charts: [f"DIM_{letter}" for letter in "ABCDEF"], "warehouse": ["FCT_X"]}
+    refused = await refusal(world.DeleteConnection(delete))
+    assert refused.reason == "CONNECTION_IN_USE"
+    assert refused.metadata == {"connection": charts, "mappings": "DIM_A, DIM_B, DIM_C, DIM_D, DIM_E"}
+    assert refused.message.endswith("the mappings DIM_A, DIM_B, DIM_C, DIM_D, DIM_E and others")
+    world.mapper.users, world.jobs.users = {charts: ["DIM_A"]}, {charts: ["DIM_B"]}
+    refused = await refusal(world.DeleteConnection(delete))
+    assert refused.message == "charts is used by the mappings DIM_A and the jobs DIM_B"
+    world.mapper.users = {}
+    assert (await refusal(world.DeleteConnection(delete))).metadata["jobs"] == "DIM_B"
+    world.jobs.users = {}
+    await world.DeleteConnection(delete)
+
+
+async def test_nothing_is_deleted_while_nobody_can_tell_whether_it_is_used(world: World, charts: str) -> None:
+    await world.users.aclose()
+    refused = await refusal(world.DeleteConnection(pb.DeleteConnectionRequest(name=charts)))
+    assert refused.reason == "SERVICE_UNAVAILABLE"
+    assert (await world.GetConnection(pb.GetConnectionRequest(name=charts))).name == charts
+
+
 async def test_a_stored_password_is_not_shown_to_another_server(world: World, registry: str) -> None:
     for mask, settings in (
         ("postgresql.host", pb.PostgresqlSettings(host="127.0.0.2")),
@@ -177,7 +202,9 @@ async def test_a_path_is_checked_again_when_it_is_opened(world: World, charts: s
     (world.folder / "charts").rename(world.folder / "moved")
     (world.folder / "charts").symlink_to("/etc")
     refused = await refusal(world.ListTables(pb.ListTablesRequest(connection=charts)))
-    assert refused.reason == "PATH_REFUSED"
+    assert (refused.reason, refused.metadata) == ("PATH_REFUSED", {"connection": charts})
+    assert refused.fields == {}
+    assert refused.message.startswith("connection charts: the path lies outside")
 
 
 async def test_credentials_are_leased_to_the_jobs_service_alone_and_on_record(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from kernel.db import Database, new_id
+from kernel.db import Database, new_id, now
 from portolan.jobs.v1 import jobs_pb2 as pb
 from portolan.jobs.v1.jobs_pb2_grpc import JobServiceStub
+from services.jobs.models import Run, State
 from services.jobs.servicers.jobs import JobServicer
 from tests.jobs.world import HARBOURS, World, calling
 from tests.servers import Issuer, bearer, connect, refusal, serve
@@ -88,6 +90,28 @@ async def test_a_job_tells_its_latest_run_and_a_repeated_call_makes_no_second(
         assert [job.latest_run.id for job in page.jobs] == [run.id]
         busy = await refusal(stub.DeleteJob(pb.DeleteJobRequest(reference=HARBOURS), metadata=metadata))
         assert busy.reason == "RUN_ACTIVE"
+
+
+async def test_jobs_are_found_by_what_they_read_and_load_now_and_in_a_run_under_way(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    world.plan()
+    async with served(database, world, tmp_path / "keys") as (stub, metadata):
+
+        async def found(connection: str) -> list[str]:
+            page = await stub.ListJobs(pb.ListJobsRequest(connection=connection), metadata=metadata)
+            return [job.reference for job in page.jobs]
+
+        await stub.CreateJob(pb.CreateJobRequest(reference=HARBOURS), metadata=metadata)
+        assert await found("charts") == await found("warehouse") == [HARBOURS]
+        assert await found("atlas") == []
+        await stub.RunJob(pb.RunJobRequest(reference=HARBOURS), metadata=metadata)
+        world.plan(version=2).source_connection = "atlas"
+        await stub.RefreshJob(pb.RefreshJobRequest(reference=HARBOURS), metadata=metadata)
+        assert await found("charts") == await found("atlas") == [HARBOURS]
+        with database.transaction() as session:
+            session.scalars(sa.select(Run)).one().move(State.STOPPED, now())
+        assert await found("charts") == []
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])

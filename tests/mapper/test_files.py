@@ -42,6 +42,19 @@ async def file(mapper: Suite, name: str, request: Any) -> tuple[bytes, str, str]
     )
 
 
+def _empty(sheet: Any, title: str, first: int, last: int) -> None:
+    """Takes a title and what stands below it out of a sheet."""
+    (column,) = [cell.column for cell in sheet[first] if cell.value == title]
+    for row in range(first, last + 1):
+        sheet.cell(row, column).value = None
+
+
+def _saved(workbook: openpyxl.Workbook) -> bytes:
+    content = io.BytesIO()
+    workbook.save(content)
+    return content.getvalue()
+
+
 def form(content: bytes, name: str, kind: str) -> bytes:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
     return f"{head}Content-Type: {kind}\r\n\r\n".encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -56,7 +69,7 @@ async def test_an_exported_workbook_imports_to_the_same_mappings(mapper: Suite) 
         ("DIM_HARBOUR", "DIM_HARBOUR", 1, False),
         ("FCT_CALL", "FCT_CALL", 1, False),
     ]
-    for mapping in before:
+    for mapping in reversed(before):
         await mapper.call("DeleteMapping", pb.DeleteMappingRequest(reference=mapping.reference))
     await imported(mapper, content)
     for mapping in before:
@@ -79,6 +92,52 @@ async def test_a_changed_workbook_makes_new_versions_of_what_changed(mapper: Sui
     done = await imported(mapper, changed.getvalue())
     assert done == tried
     assert (await mapper.call("GetMapping", get("FCT_CALL"))).description == "Calls of ships"
+
+
+async def test_a_sheet_without_optional_titles_keeps_what_they_would_tell(mapper: Suite) -> None:
+    await mapper.create(harbours())
+    before = await mapper.create(calls())
+    content, _, _ = await file(mapper, "ExportMappings", pb.ExportMappingsRequest(references=["FCT_CALL"]))
+    workbook = openpyxl.load_workbook(io.BytesIO(content))
+    sheet = workbook["FCT_CALL"]
+    for title, first, last in (("sourceConnection", 2, 3), ("targetConnection", 2, 3)):
+        _empty(sheet, title, first, last)
+    for title in ("lookupMapping", "lookupColumns", "lookupAsOf", "lookupDefault"):
+        _empty(sheet, title, 6, 11)
+    assert [m.changed for m in (await imported(mapper, _saved(workbook))).mappings] == [False]
+    sheet["B3"], sheet["C10"] = "Calls of ships", "FEES"
+    assert [m.changed for m in (await imported(mapper, _saved(workbook), validate_only=True)).mappings] == [
+        True
+    ]
+    await imported(mapper, _saved(workbook))
+    after = await mapper.call("GetMapping", get("FCT_CALL"))
+    assert (after.description, after.columns[3].name) == ("Calls of ships", "FEES")
+    assert after.source_connection == before.source_connection
+    assert after.columns[4].lookup == before.columns[4].lookup
+    sheet["I11"] = "SELECT no, harbour, day, dues FROM calls"
+    await imported(mapper, _saved(workbook))
+    assert not (await mapper.call("GetMapping", get("FCT_CALL"))).columns[4].HasField("lookup")
+
+
+async def test_an_empty_cell_under_an_optional_title_clears_and_absent_ones_beside_it_keep(
+    mapper: Suite,
+) -> None:
+    await mapper.create(harbours())
+    await mapper.create(calls())
+    content, _, _ = await file(mapper, "ExportMappings", pb.ExportMappingsRequest(references=["FCT_CALL"]))
+    workbook = openpyxl.load_workbook(io.BytesIO(content))
+    sheet = workbook["FCT_CALL"]
+    sheet["I3"] = None
+    _empty(sheet, "lookupDefault", 6, 11)
+    sheet["N11"] = None
+    await imported(mapper, _saved(workbook))
+    after = await mapper.call("GetMapping", get("FCT_CALL"))
+    assert (after.source_connection, after.target_connection) == ("", "warehouse")
+    assert (after.columns[4].lookup.as_of_column, after.columns[4].lookup.default_key) == ("", -1)
+    for cell in ("L11", "M11"):
+        sheet[cell] = None
+    await imported(mapper, _saved(workbook))
+    assert not (await mapper.call("GetMapping", get("FCT_CALL"))).columns[4].HasField("lookup")
 
 
 async def test_csv_files_hold_one_mapping(mapper: Suite) -> None:

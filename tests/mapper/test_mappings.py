@@ -328,6 +328,66 @@ async def test_a_mapping_with_a_job_cannot_be_deleted(mapper: Suite) -> None:
     assert (await mapper.create(harbours())).version == 1
 
 
+async def test_a_mapping_that_others_look_up_cannot_be_deleted(mapper: Suite, tmp_path: Path) -> None:
+    sources(mapper, tmp_path)
+    await mapper.create(harbours())
+    await mapper.validate("DIM_HARBOUR")
+    await mapper.create(calls())
+    await mapper.create(harbours(reference="DIM_X", description='"DIM_HARBOUR"'))
+    delete = pb.DeleteMappingRequest(reference="DIM_HARBOUR")
+    refused = await refusal(mapper.call("DeleteMapping", delete))
+    assert (refused.reason, refused.metadata["mappings"]) == ("MAPPING_IN_USE", "FCT_CALL")
+    await mapper.validate("FCT_CALL")
+    await mapper.activate("FCT_CALL")
+    without = pb.Mapping(columns=calls().columns[:4])
+    await mapper.call("UpdateMapping", pb.UpdateMappingRequest(reference="FCT_CALL", mapping=without))
+    active = await refusal(mapper.call("DeleteMapping", delete))
+    assert active.message == "DIM_HARBOUR is looked up by FCT_CALL"
+    await mapper.call("DeactivateMapping", pb.DeactivateMappingRequest(reference="FCT_CALL"))
+    await mapper.call("DeleteMapping", delete)
+
+
+async def test_the_first_mappings_that_look_one_up_are_named(mapper: Suite) -> None:
+    await mapper.create(harbours())
+    for number in range(7):
+        await mapper.create(calls(reference=f"FCT_{number}"))
+    there = {"organization": "org-2"}
+    await mapper.call("CreateMapping", pb.CreateMappingRequest(mapping=harbours()), **there)
+    delete = pb.DeleteMappingRequest(reference="DIM_HARBOUR")
+    refused = await refusal(mapper.call("DeleteMapping", delete))
+    assert refused.message.endswith("by FCT_0, FCT_1, FCT_2, FCT_3, FCT_4 and 2 more")
+    await mapper.call("DeleteMapping", delete, **there)
+
+
+async def test_a_mapping_that_looks_itself_up_can_be_deleted(mapper: Suite) -> None:
+    lookup = pb.Lookup(mapping="DIM_HARBOUR", match_columns=["CODE"])
+    await mapper.create(harbours(columns=[pb.MappingColumn(name="OWN", lookup=lookup)]))
+    await mapper.call("DeleteMapping", pb.DeleteMappingRequest(reference="DIM_HARBOUR"))
+
+
+async def test_mappings_are_found_by_the_connections_of_their_latest_and_active_versions(
+    mapper: Suite, tmp_path: Path
+) -> None:
+    sources(mapper, tmp_path)
+    await mapper.create(harbours())
+    await mapper.create(calls(source_connection="warehouse"))
+    await mapper.validate("DIM_HARBOUR")
+    await mapper.activate("DIM_HARBOUR")
+
+    async def found(connection: str) -> list[str]:
+        response = await mapper.call("ListMappings", pb.ListMappingsRequest(connection=connection))
+        return [mapping.reference for mapping in response.mappings]
+
+    assert await found("charts") == ["DIM_HARBOUR"]
+    assert await found("warehouse") == ["DIM_HARBOUR", "FCT_CALL"]
+    assert await found("chart%") == []
+    moved = pb.Mapping(source_connection="elsewhere")
+    await mapper.call("UpdateMapping", pb.UpdateMappingRequest(reference="DIM_HARBOUR", mapping=moved))
+    assert await found("elsewhere") == await found("charts") == ["DIM_HARBOUR"]
+    await mapper.call("DeactivateMapping", pb.DeactivateMappingRequest(reference="DIM_HARBOUR"))
+    assert await found("charts") == []
+
+
 async def test_updates_at_once_make_one_version_each(mapper: Suite) -> None:
     await mapper.create(harbours())
     updates = [

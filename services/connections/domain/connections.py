@@ -1,6 +1,6 @@
 """Connections: what they say, and how their passwords are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from kernel.databases.endpoints import DatabaseKind
 from kernel.db import unless_conflict
 from services.connections.errors import (
     ConnectionExistsError,
+    ConnectionInUseError,
     ConnectionNotFoundError,
     PasswordRequiredError,
 )
@@ -19,6 +20,8 @@ from services.connections.models import Connection, CredentialLease
 
 IDENTITY = ("host", "port", "user")
 """The settings that say whom the password is shown to."""
+MAX_NAMED = 5
+"""Users of each kind that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,19 @@ def update(row: Connection, definition: Definition, secrets: KeyRing) -> None:
         dict(definition.settings),
     )
     row.revision += 1
+
+
+def check_unused(name: str, mappings: Sequence[str], jobs: Sequence[str]) -> None:
+    """Raises ConnectionInUseError where there are users, and names the first MAX_NAMED of each kind."""
+    users = {kind: found for kind, found in (("mappings", mappings), ("jobs", jobs)) if found}
+    if users:
+        named = {kind: ", ".join(found[:MAX_NAMED]) for kind, found in users.items()}
+        told = (
+            f"the {kind} {named[kind]}{' and others' if len(found) > MAX_NAMED else ''}"
+            for kind, found in users.items()
+        )
+        text = f"{name} is used by {' and '.join(told)}"
+        raise ConnectionInUseError(text, fields=None, retry_after=None, connection=name, **named)
 
 
 def password(row: Connection, secrets: KeyRing) -> str:

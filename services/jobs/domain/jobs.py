@@ -9,13 +9,21 @@ from sqlalchemy import orm
 from kernel.db import unless_conflict
 from services.jobs.domain import runs
 from services.jobs.errors import JobExistsError, JobNotFoundError
-from services.jobs.models import Job, Plan, Run
+from services.jobs.models import ACTIVE, Job, Plan, Run
 
 
 def jobs(organization_id: str) -> sa.Select[Job]:
     """The jobs of an organization, each with its plan but for the content."""
     plan = orm.joinedload(Job.plan, innerjoin=True)
     return sa.select(Job).where(Job.organization_id == organization_id).options(plan)
+
+
+def using(organization_id: str, connection: str) -> sa.Select[Job]:
+    """The jobs that read or load a connection, by their plan or that of a run under way."""
+    either = sa.or_(Plan.source_connection == connection, Plan.target_connection == connection)
+    plans = sa.select(Plan.id).where(Plan.organization_id == organization_id, either)
+    running = sa.select(Run.job_id).where(Run.state.in_(ACTIVE), Run.plan_id.in_(plans))
+    return jobs(organization_id).where(sa.or_(Job.plan_id.in_(plans), Job.id.in_(running)))
 
 
 def get(session: orm.Session, organization_id: str, reference: str) -> Job:

@@ -47,7 +47,8 @@ class JobServicer(rpc.JobServiceServicer):
     def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """A page of jobs."""
         with self._database.read() as session:
-            query = jobs.jobs(principal().organization_id)
+            organization, connection = principal().organization_id, request.connection
+            query = jobs.using(organization, connection) if connection else jobs.jobs(organization)
             rows, token = page(session, query, Job.reference, request)
             latest = jobs.latest_runs(session, rows)
             found = [job_message(job, latest.get(job.id)) for job in rows]

@@ -12,19 +12,23 @@ from sqlalchemy import orm
 from kernel.auth import Principal
 from kernel.db import now, unless_conflict
 from services.mapper.definition import Column, Definition, Frequency, Lookup, ScdType, TableType
-from services.mapper.domain.faults import Reason
+from services.mapper.domain.faults import Fault, Reason
 from services.mapper.errors import (
     MappingExistsError,
+    MappingInUseError,
     MappingNotActiveError,
     MappingNotFoundError,
     MappingNotValidatedError,
 )
 from services.mapper.models import Mapping, MappingVersion
+from services.mapper.workbook import Sheet
 
 HEADER = tuple(
     field.name for field in dataclasses.fields(Definition) if field.name not in {"reference", "columns"}
 )
 SEARCHED = (MappingVersion.description, MappingVersion.target_table, MappingVersion.source_system)
+MAX_NAMED = 5
+"""Users of a mapping that a refusal names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +48,25 @@ class Revision:
         return Definition(reference=self.mapping.reference, **header, columns=columns)
 
 
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """What a version says, and what the dimensions say that it looks up, by reference."""
+
+    definition: Definition
+    version: int
+    dimensions: MappingType[str, Definition]
+
+
 def mappings(organization_id: str) -> sa.Select[Mapping]:
     """The mappings of an organization."""
     return sa.select(Mapping).where(Mapping.organization_id == organization_id)
 
 
-def found(organization_id: str, search: str, table_type: str) -> sa.Select[Mapping]:
-    """The mappings whose latest version is of a type and holds all words of a search, in any letter case."""
+def found(organization_id: str, search: str, table_type: str, connection: str) -> sa.Select[Mapping]:
+    """The mappings whose latest version is of a type and holds all words of a search, in any letter case.
+
+    And whose latest or active version reads or loads a connection.
+    """
     query = mappings(organization_id).join(
         MappingVersion,
         sa.and_(MappingVersion.mapping_id == Mapping.id, MappingVersion.version == Mapping.latest_version),
@@ -59,6 +75,10 @@ def found(organization_id: str, search: str, table_type: str) -> sa.Select[Mappi
         query = query.where(
             sa.or_(*(text.icontains(word, autoescape=True) for text in (Mapping.reference, *SEARCHED)))
         )
+    if connection:
+        used = orm.aliased(MappingVersion)
+        either = sa.or_(used.source_connection == connection, used.target_connection == connection)
+        query = query.where(sa.select(used.version).where(_in_force(used), either).exists())
     return query.where(MappingVersion.table_type == table_type) if table_type else query
 
 
@@ -107,24 +127,37 @@ def change(session: orm.Session, revision: Revision, definition: Definition, cre
     return _add_version(session, revision.mapping, definition, creator)
 
 
-def save(session: orm.Session, caller: Principal, definition: Definition) -> tuple[int, bool]:
-    """Makes or changes the mapping where needed; its latest version, and whether that is new."""
+def delete(session: orm.Session, mapping: Mapping) -> None:
+    """Deletes a mapping with its versions; MappingInUseError while others look it up."""
+    reference = mapping.reference
+    users = sorted(_looking_up(session, mapping))
+    if users:
+        named = ", ".join(users[:MAX_NAMED])
+        more = f" and {len(users) - MAX_NAMED} more" if len(users) > MAX_NAMED else ""
+        raise MappingInUseError(
+            f"{reference} is looked up by {named}{more}", mapping=reference, mappings=named
+        )
+    session.delete(mapping)
+
+
+def save(session: orm.Session, caller: Principal, sheet: Sheet) -> tuple[int, bool]:
+    """Makes or changes a sheet's mapping where needed; its latest version, and whether that is new."""
     try:
-        before = lock(session, caller.organization_id, definition.reference)
+        before = lock(session, caller.organization_id, sheet.definition.reference)
     except MappingNotFoundError:
-        create(session, caller.organization_id, definition, caller.user_id)
+        create(session, caller.organization_id, sheet.definition, caller.user_id)
         return 1, True
-    after = change(session, before, definition, caller.user_id)
+    after = change(session, before, sheet.over(before.definition), caller.user_id)
     return after.version.version, after is not before
 
 
-def preview(session: orm.Session, caller: Principal, definition: Definition) -> tuple[int, bool]:
+def preview(session: orm.Session, caller: Principal, sheet: Sheet) -> tuple[int, bool]:
     """What `save` would return."""
     try:
-        before = get(session, caller.organization_id, definition.reference)
+        before = get(session, caller.organization_id, sheet.definition.reference)
     except MappingNotFoundError:
         return 1, True
-    changed = before.definition != definition
+    changed = before.definition != sheet.over(before.definition)
     return before.version.version + changed, changed
 
 
@@ -135,10 +168,10 @@ def exported(session: orm.Session, organization_id: str, references: Sequence[st
     return latest(session, session.scalars(mappings(organization_id).order_by(Mapping.reference)).all())
 
 
-def record(version: MappingVersion, faults: Sequence[MappingType[str, Any]]) -> None:
+def record(version: MappingVersion, faults: Sequence[Fault]) -> None:
     """Keeps what a validation found of a version. A connection that is away takes back no earlier success."""
-    version.faults = [dict(fault) for fault in faults]
-    away = all(fault["reason"] == Reason.CONNECTION for fault in faults)
+    version.faults = [dataclasses.asdict(fault) for fault in faults]
+    away = all(fault.reason == Reason.CONNECTION for fault in faults)
     version.validated = not faults or (version.validated and away)
     version.validate_time = now()
 
@@ -183,22 +216,44 @@ def check_validated(revision: Revision) -> None:
         raise MappingNotValidatedError(f"{name} {state}", mapping=revision.mapping.reference)
 
 
-def dimensions(session: orm.Session, organization_id: str, definition: Definition) -> dict[str, Definition]:
-    """Those mappings that a definition looks up and that have a version to go by, by reference.
+def candidate(session: orm.Session, revision: Revision) -> Candidate:
+    """A version, with those mappings that it looks up and that have a version to go by.
 
     That is the active version, or else the latest validated one.
     """
+    definition = revision.definition
     references = {lookup.mapping for _, lookup in definition.looked_up}
-    rows = session.scalars(mappings(organization_id).where(Mapping.reference.in_(references))).all()
+    query = mappings(revision.mapping.organization_id).where(Mapping.reference.in_(references))
     usable: dict[str, Definition] = {}
-    for row in rows:
-        query = versions(row).where(MappingVersion.validated)
+    for row in session.scalars(query).all():
+        valid = versions(row).where(MappingVersion.validated)
         if row.active_version:
-            query = query.where(MappingVersion.version == row.active_version)
-        version = session.scalars(query.order_by(MappingVersion.version.desc()).limit(1)).first()
+            valid = valid.where(MappingVersion.version == row.active_version)
+        version = session.scalars(valid.order_by(MappingVersion.version.desc()).limit(1)).first()
         if version is not None:
             usable[row.reference] = Revision(row, version).definition
-    return usable
+    return Candidate(definition, revision.version.version, usable)
+
+
+def _in_force(version: type[MappingVersion]) -> sa.ColumnElement[bool]:
+    """Whether a version is the latest or the active one of its mapping."""
+    numbers = (Mapping.latest_version, Mapping.active_version)
+    return sa.and_(version.mapping_id == Mapping.id, version.version.in_(numbers))
+
+
+def _looking_up(session: orm.Session, mapping: Mapping) -> set[str]:
+    """The references of the other mappings whose latest or active version looks a mapping up."""
+    query = mappings(mapping.organization_id).where(Mapping.id != mapping.id)
+    query = query.join(MappingVersion, _in_force(MappingVersion))
+    # The text is there in every document that names the mapping, and in few others: they need not be read.
+    text = sa.cast(MappingVersion.columns, sa.Text)
+    query = query.where(text.contains(f'"{mapping.reference}"', autoescape=True))
+    rows = session.execute(query.with_only_columns(Mapping, MappingVersion))
+    return {
+        revision.mapping.reference
+        for revision in (Revision(*row) for row in rows)
+        if any(lookup.mapping == mapping.reference for _, lookup in revision.definition.looked_up)
+    }
 
 
 def _mapping(session: orm.Session, query: sa.Select[Mapping], reference: str) -> Mapping:

@@ -1,12 +1,14 @@
-"""A validation from end to end: what surrounds a mapping is asked for, and the mapping held against it."""
-
-from collections.abc import Mapping
+"""Validation and compilation from end to end: what surrounds a mapping is asked for between transactions."""
 
 from kernel.databases.endpoints import DatabaseKind
 from kernel.errors import RefusedError, UnavailableError
+from portolan.mapper.v1.plan_pb2 import LoadPlan
 from services.mapper.clients import Clients
+from services.mapper.compiler import compile_plan
 from services.mapper.definition import Definition
 from services.mapper.domain.faults import Fault
+from services.mapper.domain.lookups import check_dimensions
+from services.mapper.domain.mappings import Candidate
 from services.mapper.domain.validation import (
     Described,
     Rejected,
@@ -20,11 +22,12 @@ from services.mapper.domain.validation import (
 MAX_QUERY_BYTES = 65_536  # of a query that can be described
 
 
-def inspect(definition: Definition, dimensions: Mapping[str, Definition], clients: Clients) -> list[Fault]:
-    """Every fault of a mapping; `dimensions` are the mappings that it looks up, by reference."""
+def inspect(candidate: Candidate, clients: Clients) -> list[Fault]:
+    """Every fault of a version."""
+    definition = candidate.definition
     source, answers = _source(definition, clients)
     target = _kind(definition.target_connection, clients)
-    around = Surroundings(source, target, answers, dimensions)
+    around = Surroundings(source, target, answers, candidate.dimensions)
     faults = validate(definition, around)
     if faults:
         return faults
@@ -36,6 +39,14 @@ def inspect(definition: Definition, dimensions: Mapping[str, Definition], client
     [answer] = clients.describe(definition.source_connection, [query])
     fault = joined_fault(definition, answer)
     return [fault] if fault else []
+
+
+def compiled(candidate: Candidate, clients: Clients) -> LoadPlan:
+    """The plan of a version; MappingNotValidatedError when its dimensions are not what they were."""
+    definition, dimensions = candidate.definition, candidate.dimensions
+    check_dimensions(definition, dimensions)
+    source, target = clients.kind(definition.source_connection), clients.kind(definition.target_connection)
+    return compile_plan(definition, candidate.version, source=source, target=target, dimensions=dimensions)
 
 
 def _source(

@@ -2,27 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
 from kernel.auth import principal
 from kernel.db import Database
-from kernel.errors import FieldInvalidError
 from kernel.resources import check_etag, enum_name, merge, page
 from portolan.mapper.v1 import mappings_pb2 as pb
 from portolan.mapper.v1 import mappings_pb2_grpc as rpc
 from portolan.mapper.v1 import plan_pb2
 from services.mapper.clients import Clients
-from services.mapper.compiler import compile_plan
 from services.mapper.domain import mappings
-from services.mapper.domain.lookups import check_dimensions
 from services.mapper.errors import MappingInUseError
 from services.mapper.models import Mapping, MappingVersion
-from services.mapper.servicers.files import CSV, XLSX, Upload, pieces, received
-from services.mapper.servicers.inspection import inspect
+from services.mapper.servicers.files import CSV, XLSX, Upload, exported, pieces, received
+from services.mapper.servicers.inspection import compiled, inspect
 from services.mapper.servicers.messages import (
     MUTABLE,
     TABLE_TYPES,
@@ -36,8 +32,6 @@ from services.mapper.workbook import write_csv, write_xlsx
 
 if TYPE_CHECKING:
     import grpc
-
-MAX_EXPORTED = 200
 
 
 class MappingServicer(rpc.MappingServiceServicer):
@@ -63,9 +57,9 @@ class MappingServicer(rpc.MappingServiceServicer):
         self, request: pb.ListMappingsRequest, context: "grpc.ServicerContext"
     ) -> pb.ListMappingsResponse:
         """A page of mappings in their latest versions."""
+        organization, table_type = principal().organization_id, enum_name(TABLE_TYPES, request.table_type)
+        query = mappings.found(organization, request.search, table_type, request.connection)
         with self._database.read() as session:
-            table_type = enum_name(TABLE_TYPES, request.table_type)
-            query = mappings.found(principal().organization_id, request.search, table_type)
             rows, token = page(session, query, Mapping.reference, request)
             found = [to_mapping(row, columns=False) for row in mappings.latest(session, rows)]
         return pb.ListMappingsResponse(mappings=found, next_page_token=token)
@@ -96,12 +90,13 @@ class MappingServicer(rpc.MappingServiceServicer):
         organization, reference = principal().organization_id, request.reference
         with self._database.read() as session:
             mappings.get(session, organization, reference)
+        # A job that is made after this question does no harm: it runs the plan that it keeps.
         if self._clients.has_job(reference):
             raise MappingInUseError(f"a job of {reference} exists; delete it first", mapping=reference)
         with self._database.transaction() as session:
             mapping = mappings.lock(session, organization, reference).mapping
             check_etag(mapping, request.etag)
-            session.delete(mapping)
+            mappings.delete(session, mapping)
         return Empty()
 
     def ValidateMapping(
@@ -110,14 +105,11 @@ class MappingServicer(rpc.MappingServiceServicer):
         """Every fault of the latest version."""
         organization, reference = principal().organization_id, request.reference
         with self._database.read() as session:
-            revision = mappings.get(session, organization, reference)
-            definition, number = revision.definition, revision.version.version
-            dimensions = mappings.dimensions(session, organization, definition)
-        faults = inspect(definition, dimensions, self._clients)
+            candidate = mappings.candidate(session, mappings.get(session, organization, reference))
+        faults = inspect(candidate, self._clients)
         with self._database.transaction() as session:
-            version = mappings.get(session, organization, reference, number).version
-            mappings.record(version, [asdict(fault) for fault in faults])
-        return pb.ValidateMappingResponse(version=number, faults=map(to_fault, faults))
+            mappings.record(mappings.get(session, organization, reference, candidate.version).version, faults)
+        return pb.ValidateMappingResponse(version=candidate.version, faults=map(to_fault, faults))
 
     def ActivateMapping(
         self, request: pb.ActivateMappingRequest, context: "grpc.ServicerContext"
@@ -146,12 +138,8 @@ class MappingServicer(rpc.MappingServiceServicer):
         organization = principal().organization_id
         with self._database.read() as session:
             revision = mappings.compilable(session, organization, request.reference, request.version)
-            definition, number = revision.definition, revision.version.version
-            dimensions = mappings.dimensions(session, organization, definition)
-        check_dimensions(definition, dimensions)
-        source = self._clients.kind(definition.source_connection)
-        target = self._clients.kind(definition.target_connection)
-        return compile_plan(definition, number, source=source, target=target, dimensions=dimensions)
+            candidate = mappings.candidate(session, revision)
+        return compiled(candidate, self._clients)
 
     async def ImportMappings(
         self, request: AsyncIterator[pb.ImportMappingsRequest], context: "grpc.ServicerContext"
@@ -187,7 +175,7 @@ class MappingServicer(rpc.MappingServiceServicer):
             save = mappings.preview if upload.validate_only else mappings.save
             # In one order for all, lest two imports wait for each other.
             outcomes = {
-                sheet.definition.reference: save(session, caller, sheet.definition)
+                sheet.definition.reference: save(session, caller, sheet)
                 for sheet in sorted(sheets, key=lambda sheet: sheet.definition.reference)
             }
         return pb.ImportMappingsResponse(mappings=[to_imported(sheet, outcomes) for sheet in sheets])
@@ -196,29 +184,10 @@ class MappingServicer(rpc.MappingServiceServicer):
         """The file and its name."""
         with self._database.read() as session:
             revisions = mappings.exported(session, principal().organization_id, request.references)
-        found = [revision.definition for revision in revisions]
-        if request.format == pb.FILE_FORMAT_CSV:
-            if len(found) != 1:
-                _refuse("format", "a CSV file holds exactly one mapping: name it, or ask for XLSX")
-            return write_csv(found[0]), f"{found[0].reference}_data.csv"
-        if not 0 < len(found) <= MAX_EXPORTED:
-            _refuse("references", f"there are {len(found)} mappings; a workbook holds 1 to {MAX_EXPORTED}")
-        faults = {
-            revision.mapping.reference: [
-                (f["row"], f["field"], f["message"]) for f in revision.version.faults
-            ]
-            for revision in revisions
-            if request.mark_faults
-        }
-        name = found[0].reference if len(found) == 1 else "mappings"
-        return write_xlsx(found, faults), f"{name}_data.xlsx"
+        return exported(revisions, csv=request.format == pb.FILE_FORMAT_CSV, mark_faults=request.mark_faults)
 
 
 async def _announce(context: Any, name: str) -> None:
     """Tells browsers the name to save a file under; the context of a stream is one of the loop's."""
     header = (("content-disposition", f'attachment; filename="{name}"'),)
     await context.send_initial_metadata(header)
-
-
-def _refuse(field: str, message: str) -> NoReturn:
-    raise FieldInvalidError(f"{field}: {message}", fields={field: message})

@@ -1,7 +1,7 @@
 """Mappings from a workbook or CSV file."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openpyxl.utils import get_column_letter
@@ -12,6 +12,7 @@ from services.mapper.workbook.grids import Grid, csv_grid, xlsx_grids
 from services.mapper.workbook.layout import HEADER, TABLE, Field
 
 MAX_SHEETS = 200
+LOOKUP = "lookup."
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,28 @@ class Sheet:
     name: str
     definition: Definition
     cells: dict[str, str]
+    untold: frozenset[str]
+    """The fields whose titles the sheet lacks, such as `lookup.mapping`."""
+
+    def over(self, before: Definition) -> Definition:
+        """What the mapping says after an import: the sheet's word, and what it was where there is no title.
+
+        A column that has logic needs no look-up, so none is kept for it.
+        """
+        header = {name: getattr(before, name) for name in self.untold if "." not in name}
+        lookups = {column.name: column.lookup for column in before.columns if column.lookup}
+        columns = (
+            replace(column, lookup=self._lookup(column, lookups.get(column.name)))
+            for column in self.definition.columns
+        )
+        return replace(self.definition, **header, columns=tuple(columns))
+
+    def _lookup(self, column: Column, before: Lookup | None) -> Lookup | None:
+        untold = {name.removeprefix(LOOKUP) for name in self.untold if name.startswith(LOOKUP)}
+        if before is None or column.logic or (column.lookup is None and "mapping" not in untold):
+            return column.lookup
+        kept = {name: getattr(before, name) for name in untold}
+        return replace(column.lookup or Lookup(mapping=""), **kept)
 
 
 @dataclass
@@ -89,7 +112,10 @@ def _sheet(reading: _Reading) -> Sheet:
     places = _places(reading, titles, TABLE)
     columns = list(_columns(reading, titles, places))
     _refuse_formulas(reading)
-    return Sheet(grid.name, Definition(**{"reference": "", **header}, columns=tuple(columns)), reading.cells)
+    told = {*header, *(known.name for known in places.values())}
+    untold = frozenset(known.name for known in (*HEADER, *TABLE) if not known.required) - told
+    definition = Definition(**{"reference": "", **header}, columns=tuple(columns))
+    return Sheet(grid.name, definition, reading.cells, untold)
 
 
 def _titles(grid: Grid, title: str, block: str, start: int) -> int:
@@ -132,9 +158,7 @@ def _columns(reading: _Reading, titles: int, places: dict[int, Field]) -> Iterat
         values = reading.values(row, places, f"columns[{count}].")
         count += 1
         lookup = {
-            name.removeprefix("lookup."): values.pop(name)
-            for name in list(values)
-            if name.startswith("lookup.")
+            name.removeprefix(LOOKUP): values.pop(name) for name in list(values) if name.startswith(LOOKUP)
         }
         given = any(value not in ("", (), None) for value in lookup.values())
         yield Column(**values, lookup=Lookup(**{"mapping": "", **lookup}) if given else None)
