@@ -37,13 +37,15 @@ class Pipe:
 
     def __init__(self) -> None:
         self._out = os.dup(STDOUT)
+        self._telling = threading.Lock()
         os.dup2(STDERR, STDOUT)
 
     def tell(self, event: Event) -> None:
-        """Sends an event."""
+        """Sends an event; from any thread."""
         frame = memoryview(framed(to_json(event)))
-        while frame:
-            frame = frame[os.write(self._out, frame) :]
+        with self._telling:
+            while frame:
+                frame = frame[os.write(self._out, frame) :]
 
     def frames(self) -> Iterator[bytes]:
         """What the parent sends, until it is gone."""

@@ -33,6 +33,7 @@ from services.jobs.loading.targets import Target, open_target
 from services.jobs.loading.tasks import Task
 
 LINE_SECONDS, PROGRESS_SECONDS = 5.0, 0.5
+LONGEST_SILENCE = 60.0
 REJECTED_AT_ONCE = 500
 MAX_REJECTED = 100_000
 CREATE_LOAD = "CREATE TEMPORARY TABLE portolan_load (load_time {})"
@@ -52,6 +53,7 @@ class Load:
         self._stopped = threading.Event()
         self._cancels: list[Callable[[], None]] = []
         self._started = self._said = self._counted = time.monotonic()
+        self._step, self._begun = f"Waiting for {self._plan.target.name}", self._started
         self._rejected = 0
 
     def stop(self) -> None:
@@ -65,6 +67,7 @@ class Load:
         self._check()
         try:
             with (
+                self._patience(),
                 open_target(self._task.target, self._task.run_id, self.line) as target,
                 self.cancelling(target.cancel),
             ):
@@ -87,7 +90,7 @@ class Load:
         try:
             counts = self._merged(target)
             self.line(f"{plan.target.name}: {_listed(counts)}.")
-            self._check()
+            self._at("Committing")
             ledger.record(claim, counts)
             self._emit(Ready(counts))
             self._ready()
@@ -103,14 +106,14 @@ class Load:
         plan = self._plan
         target.execute(CREATE_LOAD.format(LOAD_TIME_TYPES[target.dialect.name]))
         target.execute(INSERT_LOAD.format(moment := datetime.now(UTC)))
-        started = time.monotonic()
         stage = Stage(self._task, target, self)
+        self._at("Reading")
         if (inserted := stage.bypass(moment)) is not None:
-            self._told_read(inserted, started)
+            self._told_read(inserted)
             return Counts(source=inserted, inserted=inserted)
         source = stage.fill()
-        self._told_read(source, started)
-        self._check()
+        self._told_read(source)
+        self._at("Setting aside what cannot be loaded")
         self._set_aside_null_keys(target)
         if self._rejected:
             self.line(f"{_rows(self._rejected)} cannot be loaded; the run lists them.", Level.WARNING)
@@ -118,7 +121,7 @@ class Load:
         if duplicate:
             self.line(f"{_rows(duplicate)} set aside: the key comes again later in the load.", Level.WARNING)
         staged = source - self._rejected - duplicate
-        self._check()
+        self._at(f"Waiting for {plan.target.name}")
         target.begin_merge(plan.target.schema, plan.target.name)
         inserted, updated, closed = self._merge(target)
         counts = Counts(
@@ -134,25 +137,29 @@ class Load:
             raise CountsDifferError(f"The counts do not add up, so nothing is changed: {_listed(counts)}.")
         return counts
 
-    def _told_read(self, rows: int, started: float) -> None:
-        seconds = time.monotonic() - started
+    def _told_read(self, rows: int) -> None:
+        seconds = time.monotonic() - self._begun
         self.line(f"Read {rows:,} rows in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second.")
         self._emit(Progress(Counts(source=rows, rejected=self._rejected)))
 
     def _merge(self, target: Target) -> tuple[int, int, int]:
         """The numbers of rows inserted, updated and closed."""
         merge = self._plan.merge
+        name = self._plan.target.name
         if not list(target.rows(merge.target_has_rows)):
+            self._at(f"Inserting into {name}")
             inserted = target.execute(merge.insert_all)
             # Made after the rows, an index costs a quarter of what it costs row by row.
             self._create_indexes(target)
             return inserted, 0, 0
         self._create_indexes(target)
+        self._at(f"Comparing with {name}")
         target.analyze(STAGE)
         target.execute(merge.create_delta)
         found: dict[str, int] = dict(target.rows(merge.count_delta))
         inserted, updated, closed = (found.get(action, 0) for action in "IUV")
         changed = 0
+        self._at(f"Changing {name}")
         for statement in merge.apply:
             self._check()
             changed += target.execute(statement)
@@ -165,6 +172,7 @@ class Load:
         return inserted, updated, closed
 
     def _create_indexes(self, target: Target) -> None:
+        self._at(f"Indexing {self._plan.target.name}")
         for statement in self._plan.target.create_indexes:
             self._check()
             target.execute(statement)
@@ -180,6 +188,7 @@ class Load:
 
     def line(self, message: str, level: Level = Level.INFO) -> None:
         """Tells a line of the log."""
+        self._said = time.monotonic()
         self._emit(Line(message, level))
 
     def read(self, rows: int) -> None:
@@ -190,7 +199,6 @@ class Load:
             self._counted = now
             self._emit(Progress(Counts(source=rows, rejected=self._rejected)))
         if now - self._said >= LINE_SECONDS:
-            self._said = now
             self.line(f"{rows:,} rows so far, {rows / (now - self._started):,.0f} a second.")
 
     def reject(self, rows: list[RejectedRow]) -> None:
@@ -214,6 +222,34 @@ class Load:
             yield
         finally:
             self._cancels.remove(cancel)
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """While this lasts, a step that takes long is told of: soon at first, then every minute."""
+        over = threading.Event()
+
+        def watch() -> None:
+            silence = LINE_SECONDS
+            while not over.wait(PROGRESS_SECONDS):
+                now = time.monotonic()
+                if now - self._begun < LINE_SECONDS:
+                    silence = LINE_SECONDS
+                if now - self._said >= silence:
+                    self.line(f"{self._step}, for {now - self._begun:,.0f} s.")
+                    silence = min(2 * silence, LONGEST_SILENCE)
+
+        watcher = threading.Thread(target=watch, name="patience", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+    def _at(self, step: str) -> None:
+        """Begins a step, unless the load is to stop."""
+        self._check()
+        self._step, self._begun = step, time.monotonic()
 
     def _check(self) -> None:
         if self._stopped.is_set():

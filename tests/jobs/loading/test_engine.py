@@ -9,7 +9,7 @@ import pytest
 
 from kernel.databases.endpoints import DatabaseKind
 from kernel.databases.errors import QueryInvalidError
-from services.jobs.loading import prepare
+from services.jobs.loading import engine, prepare
 from services.jobs.loading.engine import Load
 from services.jobs.loading.errors import FencedError, StoppedError, TargetError, TargetUnavailableError
 from services.jobs.loading.events import Begun, Counts, Event, Progress, Ready, Reason
@@ -234,7 +234,10 @@ def test_a_stop_ends_a_load_at_once_and_leaves_no_trace(target: Place) -> None:
     assert target.rows(CURRENT) == []
 
 
-def test_a_load_waits_for_another_writer_and_says_so(files: Place, target: Place) -> None:
+def test_a_load_waits_for_another_writer_and_says_so(
+    files: Place, target: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LINE_SECONDS", 0.5)
     files.people([ANNA])
     plan_ = plan(person(), files, target)
     prepare(target.endpoint, plan_)
@@ -247,6 +250,7 @@ def test_a_load_waits_for_another_writer_and_says_so(files: Place, target: Place
         story = load(task(plan_, files, target, fence=2))
         timer.join()
     assert "waiting for it" in story.log
+    assert "Waiting for dim_person, for 1 s." in story.log
     assert story.counts == Counts(source=1, closed=1)
 
 
