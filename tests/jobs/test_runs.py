@@ -102,6 +102,16 @@ def test_a_request_id_of_another_job_is_refused(database: Database) -> None:
     assert "request_id" in refused.value.fields
 
 
+def test_a_request_id_with_other_parameters_is_refused(database: Database) -> None:
+    make_job(database, parameters=("day",))
+    request_id = new_id()
+    first = queue(database, request_id=request_id, day="1")
+    assert queue(database, request_id=request_id, day="1").id == first.id
+    with pytest.raises(FieldInvalidError) as refused:
+        queue(database, request_id=request_id, day="2")
+    assert refused.value.fields == {"request_id": "was used for another job or with other parameters"}
+
+
 def test_parameters_are_those_of_the_plan(database: Database) -> None:
     make_job(database, parameters=("day", "hour"))
     with pytest.raises(ParametersInvalidError) as refused:

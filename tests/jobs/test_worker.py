@@ -271,7 +271,9 @@ async def test_a_load_that_was_committed_before_its_worker_was_lost_is_not_loade
             run.state, run.end_time, run.lease_expire_time = State.STOPPING, None, now()
         async with jobs.working(worker_name="w2"):
             again = await jobs.ended(run_id)
+            lines = await jobs.log(run_id)
         assert (again.state, again.rows.inserted, again.worker) == (pb.Run.STATE_SUCCEEDED, 1, "w2")
+        assert "Asking warehouse whether an earlier attempt was committed." in lines
         assert world.rows("SELECT count(*) FROM dim_harbour") == [(1,)]
 
 

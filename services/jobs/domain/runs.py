@@ -35,7 +35,7 @@ def queue(
 
     ParametersInvalidError when a parameter is missing or too many; RunActiveError when a run is under way.
     """
-    if request_id and (made := _made(session, job, request_id)):
+    if request_id and (made := _made(session, job, parameters, request_id)):
         return made
     _check_parameters(job, parameters)
     check_idle(session, job)
@@ -76,15 +76,15 @@ def stop(session: orm.Session, organization_id: str, run_id: str, user: str, now
     return run
 
 
-def _made(session: orm.Session, job: Job, request_id: str) -> Run | None:
+def _made(session: orm.Session, job: Job, parameters: Mapping[str, str], request_id: str) -> Run | None:
     run = session.scalar(runs(job.organization_id).where(Run.request_id == request_id))
-    if run is not None and run.job_id != job.id:
+    if run is not None and (run.job_id, run.parameters) != (job.id, dict(parameters)):
         raise _taken()
     return run
 
 
 def _taken() -> FieldInvalidError:
-    text = "was used for another job"
+    text = "was used for another job or with other parameters"
     return FieldInvalidError(f"request_id: {text}", fields={"request_id": text})
 
 

@@ -159,7 +159,10 @@ class Attempt:
         """Loads, and tries again for a while when what is needed does not answer or is lost on the way."""
         plan = plan_pb2.LoadPlan.FromString(self._run.plan.content)
         route = f"from {plan.source_connection} into {plan.target_connection}, table {self._run.plan.target}"
-        self._journal.line(Level.INFO, f"Version {plan.version} of {plan.reference}: {route}.")
+        opening = f"Version {plan.version} of {plan.reference}: {route}."
+        if self._order is not None:
+            opening = f"Asking {plan.target_connection} whether an earlier attempt was committed."
+        self._journal.line(Level.INFO, opening)
         limit = self._settings.retry_seconds
         deadline, pause, lost = time.monotonic() + limit, PAUSE_SECONDS, 0
         while True:
