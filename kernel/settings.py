@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,6 +16,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     """The folder of all that is kept on this machine: SQLite files, keys, logs."""
+    ca_file: FilePath | None = None
+    """The certificates (PEM) that customers' servers are checked against; by default the machine's own."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL of PostgreSQL, one schema a service; by default SQLite files in `data_dir`."""
     keys_dir: Path | None = None

@@ -37,6 +37,8 @@ class Endpoint:
     user: str = ""
     password: str = field(default="", repr=False)
     ssl_mode: SslMode = SslMode.REQUIRE
+    authorities: str = ""
+    """A file of the certificates (PEM) that VERIFY_FULL trusts; the machine's own when empty."""
     path: str = ""
     application: str = "portolan"
     """What a server's sessions are called, so that they can be found and ended."""

@@ -1,15 +1,18 @@
 """PostgreSQL: catalog and descriptions by psycopg, rows as Arrow by ADBC's binary COPY."""
 
 import contextlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import adbc_driver_postgresql
 import psycopg
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi as adbc
-from psycopg import conninfo
+from psycopg import conninfo, generators
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 from kernel.databases import arrow
 from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
@@ -38,6 +41,14 @@ CHECK_CLIENT = (
 )
 LOST = ("08", "57P")
 """The classes of SQLSTATE that tell of a lost connection or a server that goes down."""
+NOWHERE = "/nonexistent"
+BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian and its kin
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat and its kin
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
+"""Where machines keep the certificates that they trust. libpq's `system` is where its wheel was built."""
 DAYS_TO_1970 = 10_957
 # ADBC moves PostgreSQL's epoch, 2000, to 1970 and lets the numbers that stand for infinity wrap around.
 INFINITE_DATES = {-(2**31) + DAYS_TO_1970 - 1: "infinity", -(2**31) + DAYS_TO_1970: "-infinity"}
@@ -56,15 +67,17 @@ def parameters(endpoint: Endpoint) -> dict[str, str]:
         "dbname": endpoint.database,
         "user": endpoint.user,
         "password": endpoint.password,
-        "passfile": "/nonexistent",
+        "passfile": NOWHERE,
         "sslmode": endpoint.ssl_mode.value.lower().replace("_", "-"),
+        "sslcertmode": "disable",
+        "sslrootcert": NOWHERE,
         "gssencmode": "disable",
         "connect_timeout": str(CONNECT_SECONDS),
         "application_name": endpoint.application,
         "client_encoding": "UTF8",
     }
     if endpoint.ssl_mode is SslMode.VERIFY_FULL:
-        values["sslrootcert"] = "system"
+        values["sslrootcert"] = endpoint.authorities or next(filter(_exists, BUNDLES), "system")
     return values
 
 
@@ -157,9 +170,11 @@ class PostgresqlSource(Source):
         """Each column's name, type and modifier, and its type in PostgreSQL's words."""
         with self._transaction(query):
             wire = self._connection.pgconn
-            for result in (wire.prepare(b"", query.encode()), wire.describe_prepared(b"")):
-                if result.status != ExecStatus.COMMAND_OK:
-                    raise psycopg.errors.error_from_result(result)
+            # Not by psycopg's calls that also wait: one of them stops all threads until the server answers.
+            wire.send_prepare(b"", query.encode())
+            self._answered()
+            wire.send_describe_prepared(b"")
+            result = self._answered()
             fields = [
                 ((result.fname(place) or b"").decode(), result.ftype(place), result.fmod(place))
                 for place in range(result.nfields)
@@ -167,6 +182,13 @@ class PostgresqlSource(Source):
             columns = [[field[1] for field in fields], [field[2] for field in fields]]
             natives = self._connection.execute(NATIVE_TYPES, columns)
             return [(field, str(native)) for field, (native,) in zip(fields, natives, strict=True)]
+
+    def _answered(self) -> PGresult:
+        """What the server answers to what was sent."""
+        result: PGresult = self._connection.wait(generators.execute(self._connection.pgconn))[-1]
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        return result
 
     def _catalog(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         with self._transaction(query):
@@ -228,10 +250,24 @@ class PostgresqlSource(Source):
         return QueryInvalidError(f"{message} ({hint})" if hint else message, line, column)
 
 
-def _server_message(text: str) -> str:
-    """What the server itself says in a message of libpq; one text for all cases in which no server answers.
+_ENCRYPTION = re.compile(
+    r"(SSL error: |server certificate |server does not support SSL"
+    r"|(could not read )?root certificate file ).*"
+)
 
-    Whether a port is closed, filtered or another program's is not for those who may try any host.
+
+def _server_message(text: str) -> str:
+    """What the server itself says in a message of libpq, or what its encryption lacks.
+
+    One text for all cases in which no server answers: whether a port is closed, filtered or another program's
+    is not for those who may try any host.
     """
     _, found, message = text.partition("FATAL:")
-    return message.strip().splitlines()[0] if found else "no PostgreSQL server answers there"
+    if found:
+        return message.strip().splitlines()[0]
+    lacking = _ENCRYPTION.search(text)
+    return lacking[0] if lacking else "no PostgreSQL server answers there"
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()

@@ -17,7 +17,7 @@ def compose(settings: Settings, environment: app.Environment) -> app.Parts:
     servicer = ConnectionServicer(
         environment.database,
         environment.secrets,
-        Policy(hosts, settings.folders, settings.own),
+        Policy(hosts, settings.folders, settings.own, str(settings.ca_file or "")),
         others,
         query_seconds=settings.query_seconds,
         looks=max(1, settings.workers // 2),

@@ -19,6 +19,7 @@ class Clients:
 
     def __init__(self, settings: Settings, identity: ServiceIdentity) -> None:
         self._identity = identity
+        self._authorities = str(settings.ca_file or "")
         self._mapper = MappingServiceStub(clients.channel(settings.mapper_address))
         self._connections = ConnectionServiceStub(clients.channel(settings.connections_address))
 
@@ -32,10 +33,10 @@ class Clients:
         request = connections.LeaseCredentialsRequest(connection=connection, purpose=purpose)
         token = self._identity.token(organization_id)
         lease = clients.call(self._connections.LeaseCredentials, request, token=token)
-        return _endpoint(lease, f"portolan {purpose}")
+        return _endpoint(lease, f"portolan {purpose}", self._authorities)
 
 
-def _endpoint(lease: connections.CredentialLease, application: str) -> Endpoint:
+def _endpoint(lease: connections.CredentialLease, application: str, authorities: str) -> Endpoint:
     kind = DatabaseKind(enum_name(KINDS, lease.connection.kind))
     if kind is not DatabaseKind.POSTGRESQL:
         return Endpoint(kind=kind, path=lease.resolved_path)
@@ -49,5 +50,6 @@ def _endpoint(lease: connections.CredentialLease, application: str) -> Endpoint:
         user=server.user,
         password=server.password,
         ssl_mode=SslMode(enum_name(SSL_MODES, server.ssl_mode) or SslMode.REQUIRE),
+        authorities=authorities,
         application=application,
     )

@@ -21,6 +21,8 @@ class Policy:
     folders: tuple[Path, ...]
     own: tuple[Path, ...] = ()
     """What lies in the folders and is the installation's own."""
+    authorities: str = ""
+    """The certificates that servers are checked against, as in Endpoint."""
 
 
 def check(kind: DatabaseKind, settings: Mapping[str, Any], policy: Policy) -> None:
@@ -50,6 +52,7 @@ def endpoint(row: Connection, password: str, policy: Policy) -> Endpoint:
         user=row.settings["user"],
         password=password,
         ssl_mode=SslMode(row.settings["ssl_mode"]),
+        authorities=policy.authorities,
     )
 
 

@@ -1,19 +1,21 @@
 """What only PostgreSQL has."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from kernel.databases.endpoints import SslMode
+from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
 from kernel.databases.errors import QueryInvalidError, QueryTimeoutError, SourceUnavailableError
 from kernel.databases.postgresql import parameters
 from kernel.databases.sources import open_source
 from kernel.databases.types import DataType, Kind
 from tests.kernel.databases.conftest import Place
+from tests.kernel.databases.tls import Authority, encrypting
 
 Run = Callable[[str], list[tuple[Any, ...]]]
 
@@ -150,9 +152,48 @@ def test_a_superuser_is_warned_of_and_an_ordinary_user_is_not(postgresql: Place,
 
 def test_encryption_is_demanded_unless_it_is_switched_off(postgresql: Place) -> None:
     for mode in (SslMode.REQUIRE, SslMode.VERIFY_FULL):
-        with pytest.raises(SourceUnavailableError):
+        with pytest.raises(SourceUnavailableError, match="server does not support SSL"):
             open_source(replace(postgresql.endpoint, ssl_mode=mode))
-    assert parameters(replace(postgresql.endpoint, ssl_mode=SslMode.VERIFY_FULL))["sslmode"] == "verify-full"
+
+
+@pytest.fixture
+def encrypted(postgresql: Place, tmp_path: Path) -> Iterator[Endpoint]:
+    """The database behind a server `db.example` with a certificate of a company's own authority."""
+    authority, place = Authority(tmp_path / "own"), postgresql.endpoint
+    with encrypting(authority.context("db.example"), place.address, place.port) as port:
+        trusted = str(authority.file)
+        yield replace(place, host="db.example", port=port, ssl_mode=SslMode.VERIFY_FULL, authorities=trusted)
+
+
+def test_a_server_with_a_certificate_of_a_trusted_authority_is_read(encrypted: Endpoint) -> None:
+    with open_source(encrypted) as source:
+        assert "The connection is not encrypted." not in source.warnings()
+        assert source.rows("SELECT count(*) AS n FROM people", 1) == [(3,)]
+
+
+def test_a_certificate_for_another_host_is_refused(encrypted: Endpoint) -> None:
+    with pytest.raises(SourceUnavailableError, match=r'does not match host name "other\.example"'):
+        open_source(replace(encrypted, host="other.example"))
+
+
+def test_a_certificate_of_another_authority_is_refused_unless_it_does_not_matter(
+    encrypted: Endpoint, tmp_path: Path
+) -> None:
+    for authorities in ("", str(Authority(tmp_path / "other").file)):
+        stranger = replace(encrypted, authorities=authorities)
+        with pytest.raises(SourceUnavailableError, match="certificate verify failed"):
+            open_source(stranger)
+        with open_source(replace(stranger, ssl_mode=SslMode.REQUIRE)) as source:
+            assert source.rows("SELECT count(*) AS n FROM people", 1) == [(3,)]
+
+
+def test_the_machines_own_certificates_are_found_where_it_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Endpoint(kind=DatabaseKind.POSTGRESQL, ssl_mode=SslMode.VERIFY_FULL)
+    places = (str(tmp_path / "elsewhere"), str(Authority(tmp_path / "here").file))
+    monkeypatch.setattr("kernel.databases.postgresql.BUNDLES", places)
+    assert parameters(endpoint)["sslrootcert"] == places[1]
 
 
 def test_a_password_is_in_no_representation_and_no_message(postgresql: Place) -> None:
