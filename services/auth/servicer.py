@@ -15,7 +15,7 @@ import grpc
 from google.api import httpbody_pb2
 from google.protobuf import duration_pb2, empty_pb2
 
-from kernel.auth import ROLES, permissions_of, principal
+from kernel.auth import principal
 from kernel.changes import Changes
 from kernel.db import Database
 from kernel.errors import RefusedError
@@ -107,29 +107,14 @@ class AuthServicer(rpc.AuthServiceServicer):
 
     def GetMe(self, request: pb.GetMeRequest, context: Context) -> pb.Me:
         """The caller, as the database knows them now."""
-        caller = principal()
         with self.database.read() as session:
-            user, current, organization = sessions.me(
-                session, caller.organization_id, caller.user_id, caller.session_id
-            )
-            return to_message(
-                user,
-                pb.Me,
-                user_id=user.id,
-                organization_name=organization.name,
-                permissions=permissions_of(user.roles),
-                session_id=current.id,
-                login_time=current.create_time,
-            )
+            return to_message(sessions.me(session, principal()), pb.Me)
 
     def ListRoles(self, request: pb.ListRolesRequest, context: Context) -> pb.ListRolesResponse:
         """A page of the built-in roles."""
-        names, next_page_token = roles.page(request.page_size, request.page_token)
-        found = [
-            pb.Role(name=name, description=ROLES[name][0], permissions=permissions_of([name]))
-            for name in names
-        ]
-        return pb.ListRolesResponse(roles=found, next_page_token=next_page_token)
+        found, token = roles.page(request.page_size, request.page_token)
+        messages = [to_message(role, pb.Role) for role in found]
+        return pb.ListRolesResponse(roles=messages, next_page_token=token)
 
     def GetJwks(self, request: pb.GetJwksRequest, context: Context) -> httpbody_pb2.HttpBody:
         """The public keys as JSON."""

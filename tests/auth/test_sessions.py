@@ -96,6 +96,27 @@ async def test_an_expired_refresh_token_and_an_expired_session_are_refused(auth:
     assert (await refusal(auth.refresh(other.refresh_token))).reason == "REFRESH_TOKEN_REFUSED"
 
 
+async def test_sessions_are_forgotten_when_none_of_their_tokens_can_be_valid_any_more(auth: Running) -> None:
+    await auth.bootstrap()
+    for _ in range(3):
+        await auth.login()
+    week, moment = dt.timedelta(days=7), now()
+    with auth.database.transaction() as session:
+        ended_long_ago, ended, expired_long_ago, idle = session.scalars(sa.select(UserSession)).all()
+        ended_long_ago.end_time = moment - week - dt.timedelta(minutes=1)
+        ended.end_time = moment - week + dt.timedelta(minutes=1)
+        expired_long_ago.expire_time = moment - week - dt.timedelta(minutes=1)
+        over = RefreshToken.session_id.in_((ended_long_ago.id, expired_long_ago.id, idle.id))
+        session.execute(sa.update(RefreshToken).where(over).values(expire_time=moment))
+    await auth.login()
+    with auth.database.read() as session:
+        kept = set(session.scalars(sa.select(UserSession.id)))
+        tokens = session.scalars(sa.select(RefreshToken.session_id)).all()
+    assert {ended.id, idle.id} < kept
+    assert len(kept) == 3
+    assert len(tokens) == 2
+
+
 async def test_a_disabled_user_cannot_refresh(auth: Running) -> None:
     pair = await auth.bootstrap()
     with auth.database.transaction() as session:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import orm
 
+from kernel.auth import Principal, permissions_of
 from kernel.db import now
 from services.auth.domain.keys import ACCESS_LIFETIME
 from services.auth.errors import RefreshTokenRefusedError
@@ -33,6 +34,21 @@ class Grant:
     refresh_token: str | None
 
 
+@dataclass(frozen=True)
+class Me:
+    """A user in one of their sessions; the fields are those of `portolan.auth.v1.Me`."""
+
+    user_id: str
+    user_name: str
+    email: str
+    organization_id: str
+    organization_name: str
+    roles: list[str]
+    permissions: list[str]
+    session_id: str
+    login_time: dt.datetime
+
+
 def users(organization_id: str) -> sa.Select[User]:
     """The users of an organization."""
     return sa.select(User).where(User.organization_id == organization_id)
@@ -43,23 +59,28 @@ def sessions(organization_id: str) -> sa.Select[UserSession]:
     return sa.select(UserSession).where(UserSession.organization_id == organization_id)
 
 
-def me(
-    session: orm.Session, organization_id: str, user_id: str, session_id: str
-) -> sa.Row[User, UserSession, Organization]:
-    """A user in one of their sessions."""
-    found = session.execute(
-        sa.select(User, UserSession, Organization)
-        .join(UserSession, UserSession.user_id == User.id)
-        .join(Organization, Organization.id == User.organization_id)
-        .where(User.organization_id == organization_id, User.id == user_id, UserSession.id == session_id)
+def me(session: orm.Session, caller: Principal) -> Me:
+    """The caller, as the database knows them now."""
+    user = session.scalars(users(caller.organization_id).where(User.id == caller.user_id)).one()
+    own = sessions(caller.organization_id).where(UserSession.id == caller.session_id)
+    current = session.scalars(own).one()
+    return Me(
+        user_id=user.id,
+        user_name=user.user_name,
+        email=user.email,
+        organization_id=user.organization_id,
+        organization_name=session.get_one(Organization, user.organization_id).name,
+        roles=user.roles,
+        permissions=permissions_of(user.roles),
+        session_id=current.id,
+        login_time=current.create_time,
     )
-    return found.one()
 
 
 def begin(session: orm.Session, user: User) -> Grant:
-    """A new session of a user who has proved who they are. Tokens that have expired are forgotten."""
+    """A new session of a user who has proved who they are; what is over for long is forgotten."""
     moment = now()
-    session.execute(sa.delete(RefreshToken).where(RefreshToken.expire_time < moment))
+    _forget(session, user, moment)
     begun = UserSession(
         organization_id=user.organization_id, user_id=user.id, expire_time=moment + SESSION_LIFETIME
     )
@@ -76,14 +97,13 @@ def go_on(session: orm.Session, refresh_token: str) -> Grant:
     else may hold it (RFC 9700, 4.14): the session is ended, and the grant is void, for the caller to commit
     and to refuse. An unknown or expired token, or one of an ended session, is refused.
     """
-    token = session.get(RefreshToken, _hash(refresh_token))
-    if token is None:
+    digest = _hash(refresh_token)
+    query = sa.select(UserSession).join(RefreshToken, RefreshToken.session_id == UserSession.id)
+    current = session.scalar(query.where(RefreshToken.hash == digest).with_for_update(of=UserSession))
+    # Read under the lock: another refresh that was waited for has used it, and lies in the past.
+    token, moment = session.get(RefreshToken, digest), now()
+    if current is None or token is None:
         raise _refused()
-    current = session.scalars(
-        sa.select(UserSession).where(UserSession.id == token.session_id).with_for_update()
-    ).one()
-    moment = now()  # after the lock: the time of another refresh that was waited for is in the past
-    session.refresh(token)
     user = session.get_one(User, current.user_id)
     if current.end_time or user.state != "ACTIVE" or moment >= min(token.expire_time, current.expire_time):
         raise _refused()
@@ -125,6 +145,17 @@ def ended_after(session: orm.Session, cursor: int) -> Sequence[Revocation]:
     return session.scalars(
         sa.select(Revocation).where(Revocation.cursor > cursor).order_by(Revocation.cursor)
     ).all()
+
+
+def _forget(session: orm.Session, user: User, moment: dt.datetime) -> None:
+    """Deletes all tokens that have expired, and the user's sessions that ended or expired long ago.
+
+    Until its last token has expired, a session that has ended is kept: the reuse of a token is told by it.
+    """
+    session.execute(sa.delete(RefreshToken).where(RefreshToken.expire_time < moment))
+    long_ago = moment - REFRESH_LIFETIME
+    over = sa.or_(UserSession.end_time < long_ago, UserSession.expire_time < long_ago)
+    session.execute(sa.delete(UserSession).where(UserSession.user_id == user.id, over))
 
 
 def _retried(session: orm.Session, token: RefreshToken, moment: dt.datetime) -> bool:
