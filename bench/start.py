@@ -1,4 +1,4 @@
-"""How soon a run shows its first line, and how soon any line arrives, at a reader of server-sent events."""
+"""How soon the suite is there and gone, a run shows its first line, and any line reaches its reader."""
 
 import datetime as dt
 import json
@@ -17,8 +17,12 @@ RUNS = 30
 
 def measure() -> Iterator[Figure]:
     """Both on SQLite and on PostgreSQL, through Envoy."""
-    with TemporaryDirectory() as folder, running(Path(folder)) as suite:
-        yield from _starts(suite, "SQLite")
+    with TemporaryDirectory() as folder:
+        with running(Path(folder)) as suite:
+            yield Figure("up to healthy, SQLite", suite.seconds, "s", limit="10 s")
+            yield from _starts(suite, "SQLite")
+            begun = time.perf_counter()
+        yield Figure("stop to gone, SQLite", time.perf_counter() - begun, "s", limit="3 s")
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         with PostgresServer(Path(folder) / "postgres", fsync="on", synchronous_commit="on") as server:

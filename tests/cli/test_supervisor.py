@@ -13,16 +13,18 @@ import pytest
 
 from cli.supervisor import Program, StartError, Supervisor
 
+SECONDS = 60
+"""How long something may take that is quick on an idle machine."""
 SLEEPER = "import time, sys; print('begun', flush=True); time.sleep(600)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
 
 
 def program(name: str, code: str, healthy: Callable[[], bool] = lambda: True) -> Program:
     return Program(name, [sys.executable, "-c", code], dict(os.environ), healthy)  # noqa: TID251 - handed on
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -31,11 +33,11 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 def test_a_killed_program_is_started_again_and_its_end_reported(tmp_path: Path) -> None:
     reports: list[str] = []
     with Supervisor([program("one", SLEEPER)], tmp_path, reports.append) as supervisor:
-        supervisor.wait_healthy(10)
+        supervisor.wait_healthy(SECONDS)
         first = supervisor.pids()["one"]
         os.kill(first, signal.SIGKILL)
         until(lambda: supervisor.pids().get("one", first) != first)
-        supervisor.wait_healthy(10)
+        supervisor.wait_healthy(SECONDS)
     assert reports == ["one was killed by signal 9; starting it again in 0.2 s"]
 
 
@@ -59,11 +61,9 @@ def test_a_program_that_ignores_the_stop_is_killed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("cli.supervisor.STOP_SECONDS", 0.5)
     reports: list[str] = []
     with Supervisor([program("mule", STUBBORN)], tmp_path, reports.append) as supervisor:
-        until(lambda: "mule" in supervisor.pids())
+        until(lambda: "begun" in text(tmp_path, "mule"))
         pid = supervisor.pids()["mule"]
-        until(lambda: psutil.Process(pid).cmdline()[-1] == STUBBORN)
-        time.sleep(0.3)
-    assert not psutil.pid_exists(pid)
+    until(lambda: not psutil.pid_exists(pid))
     assert reports == ["mule did not stop in 0.5 s and is killed"]
 
 
@@ -71,7 +71,7 @@ def test_a_program_that_cannot_start_fails_the_start_with_its_last_words(tmp_pat
     broken = program("broken", "import sys; sys.exit('no such database')", lambda: False)
     supervisor = Supervisor([broken], tmp_path, lambda _text: None)
     with supervisor, pytest.raises(StartError, match="broken does not start: no such database"):
-        supervisor.wait_healthy(10)
+        supervisor.wait_healthy(SECONDS)
 
 
 def test_a_program_that_is_never_healthy_fails_the_start(tmp_path: Path) -> None:
@@ -82,10 +82,17 @@ def test_a_program_that_is_never_healthy_fails_the_start(tmp_path: Path) -> None
 
 def test_warnings_are_reported_and_all_lines_are_kept(tmp_path: Path) -> None:
     lines = ['{"event": "quiet", "level": "info"}', '{"event": "look here", "level": "warning"}', "no JSON"]
-    code = f"import time\ntime.sleep(1)\nfor line in {lines!r}: print(line, flush=True)\ntime.sleep(600)"
+    word = tmp_path / "word"
+    code = f"""
+import os, time
+while not os.path.exists({str(word)!r}): time.sleep(0.02)
+for line in {lines!r}: print(line, flush=True)
+time.sleep(600)
+"""
     reports: list[str] = []
     with Supervisor([program("one", code)], tmp_path, reports.append) as supervisor:
-        supervisor.wait_healthy(10)
+        supervisor.wait_healthy(SECONDS)
+        word.touch()
         until(lambda: "no JSON" in text(tmp_path, "one"))
         until(lambda: bool(reports))
     assert reports == ["one: look here"]
@@ -109,7 +116,7 @@ from pathlib import Path
 from cli.supervisor import Program, Supervisor
 program = Program("one", [sys.executable, "-c", {SLEEPER!r}], {{}})
 with Supervisor([program], Path({str(tmp_path)!r}), print) as supervisor:
-    supervisor.wait_healthy(10)
+    supervisor.wait_healthy({SECONDS})
     print(supervisor.pids()["one"], flush=True)
     time.sleep(600)
 """

@@ -48,9 +48,9 @@ class Gateway:
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
 
-def servicers(issuer: Issuer) -> tuple[object, ...]:
+def servicers(issuer: Issuer, runs: FakeRuns | None = None) -> tuple[object, ...]:
     """The fakes of all services."""
-    return FakeAuth(issuer), FakeConnections(), FakeMappings(), FakeJobs(), FakeRuns()
+    return FakeAuth(issuer), FakeConnections(), FakeMappings(), FakeJobs(), runs or FakeRuns()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +19,7 @@ from portolan.mapper.v1 import mappings_pb2, mappings_pb2_grpc
 from tests.servers import Issuer
 
 CHUNK = 512 * 1024
+HELD_SECONDS = 60
 REFUSALS: dict[str, type[errors.RefusedError]] = {
     kind.__name__: kind for kind in errors.RefusedError.__subclasses__() if kind.__module__ == errors.__name__
 }
@@ -164,8 +166,14 @@ class FakeJobs(jobs_pb2_grpc.JobServiceServicer):
 class FakeRuns(runs_pb2_grpc.RunServiceServicer):
     """Runs whose id says how they behave."""
 
+    def __init__(self) -> None:
+        self.begun, self.released = threading.Event(), threading.Event()
+
     def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> runs_pb2.Run:
-        """A run; `slow-0.5` is returned after half a second."""
+        """A run; `slow-0.5` is returned after half a second, `held` when it is released."""
+        if request.run_id == "held":
+            self.begun.set()
+            self.released.wait(HELD_SECONDS)
         if request.run_id.startswith("slow-"):
             time.sleep(float(request.run_id.removeprefix("slow-")))
         return runs_pb2.Run(id=request.run_id, rows=runs_pb2.RowCounts(source=2**53 + 1))

@@ -22,9 +22,12 @@ from gateway.settings import GatewaySettings
 from kernel.settings import SERVICES
 from tests.gateway.certificates import served_name, write_certificate
 from tests.gateway.conftest import free_port, running, servicers
+from tests.gateway.fakes import FakeRuns
 from tests.servers import Issuer, serve
 
 ROOT = Path(__file__).parents[2]
+SECONDS = 60
+"""How long something may take that is quick on an idle machine."""
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Started:
 
     process: asyncio.subprocess.Process
     client: httpx.AsyncClient
+    runs: FakeRuns
 
     def envoys(self) -> list[psutil.Process]:
         """The processes under the command."""
@@ -47,8 +51,8 @@ class Started:
 @asynccontextmanager
 async def started(directory: Path, **settings: str) -> AsyncIterator[Started]:
     """The command `python -m gateway` in front of the fakes."""
-    issuer = Issuer(directory / "keys")
-    async with serve(issuer, *servicers(issuer)) as address:
+    issuer, runs = Issuer(directory / "keys"), FakeRuns()
+    async with serve(issuer, *servicers(issuer, runs)) as address:
         listen = f"127.0.0.1:{free_port()}"
         environment = {f"PORTOLAN_{name.upper()}_ADDRESS": address for name in SERVICES}
         environment |= {"PORTOLAN_DATA_DIR": str(directory), "PORTOLAN_LISTEN": listen, **settings}
@@ -62,7 +66,7 @@ async def started(directory: Path, **settings: str) -> AsyncIterator[Started]:
         headers = {"authorization": f"Bearer {issuer.token()}"}
         async with httpx.AsyncClient(base_url=f"http://{listen}", headers=headers, timeout=20) as client:
             try:
-                yield Started(process, client)
+                yield Started(process, client, runs)
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -71,7 +75,7 @@ async def started(directory: Path, **settings: str) -> AsyncIterator[Started]:
 
 async def ready(client: httpx.AsyncClient) -> None:
     """Waits until the gateway answers."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS):
         while True:
             try:
                 if (await client.get("/api/health")).status_code == 200:
@@ -80,18 +84,28 @@ async def ready(client: httpx.AsyncClient) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def refusing(client: httpx.AsyncClient) -> None:
+    """Waits until the gateway takes no new connection."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            async with httpx.AsyncClient(base_url=client.base_url) as late:
+                try:
+                    await late.get("/api/health")
+                except httpx.ConnectError:
+                    return
+            await asyncio.sleep(0.05)
+
+
 async def test_a_stop_lets_calls_under_way_end_and_refuses_new_ones(tmp_path: Path) -> None:
     async with started(tmp_path) as found:
         await ready(found.client)
         (envoy,) = found.envoys()
-        slow = asyncio.create_task(found.client.get("/api/v1/runs/slow-1.5"))
-        await asyncio.sleep(0.5)
+        under_way = asyncio.create_task(found.client.get("/api/v1/runs/held"))
+        await asyncio.to_thread(found.runs.begun.wait, SECONDS)
         found.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
-        async with httpx.AsyncClient(base_url=found.client.base_url) as late:
-            with pytest.raises(httpx.ConnectError):
-                await late.get("/api/health")
-        assert (await slow).status_code == 200
+        await refusing(found.client)
+        found.runs.released.set()
+        assert (await under_way).status_code == 200
         await found.output()
         assert found.process.returncode == 0
         assert not envoy.is_running()
@@ -119,11 +133,12 @@ async def test_a_stop_under_load_loses_no_call(tmp_path: Path) -> None:
                     done += 1
 
         callers = [asyncio.create_task(call_until_refused()) for _ in range(8)]
-        await asyncio.sleep(1)
+        async with asyncio.timeout(SECONDS):
+            while done < 50:  # noqa: ASYNC110 - the callers count
+                await asyncio.sleep(0.01)
         found.process.send_signal(signal.SIGTERM)
         await asyncio.gather(*callers)
         assert not lost
-        assert done > 50
 
 
 async def test_envoy_dies_with_the_command_however_it_ends(tmp_path: Path) -> None:
@@ -132,7 +147,7 @@ async def test_envoy_dies_with_the_command_however_it_ends(tmp_path: Path) -> No
         (envoy,) = found.envoys()
         found.process.kill()
         await found.output()
-        await asyncio.to_thread(psutil.wait_procs, [envoy], timeout=5)
+        await asyncio.to_thread(psutil.wait_procs, [envoy], timeout=SECONDS)
         assert not envoy.is_running()
 
 
@@ -140,7 +155,7 @@ async def test_when_envoy_dies_the_command_ends_too_and_says_so(tmp_path: Path) 
     async with started(tmp_path) as found:
         await ready(found.client)
         found.envoys()[0].kill()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await found.process.wait()
         assert found.process.returncode != 0
 
@@ -198,6 +213,6 @@ async def test_https_offers_http_2_and_takes_up_a_new_certificate(tmp_path: Path
         assert answer.status_code == 200
         assert answer.headers["strict-transport-security"].startswith("max-age=")
         write_certificate(tmp_path, "second")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while await asyncio.to_thread(served_name, host, port) != ("second", "h2"):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.1)

@@ -1,13 +1,14 @@
 """A service is a process that starts, serves, stops when it is told, and dies when it must."""
 
 import json
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,23 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.rest = ""
+        """What was no log line."""
 
     def lines(self) -> Iterator[dict[str, Any]]:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            with suppress(ValueError):
+            try:
                 yield json.loads(line)
+            except ValueError:
+                self.rest += line
 
     def port(self) -> int:
         """The port that it serves at, once it does."""
-        return next(int(line["port"]) for line in self.lines() if line["event"] == "serving")
+        for line in self.lines():
+            if line["event"] == "serving":
+                return int(line["port"])
+        pytest.fail(f"it ended before it served: {self.rest}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
         """The seconds that it took to end."""
@@ -99,6 +107,12 @@ def health(port: int, service: str = "") -> int:
         return int(stub.Check(request, timeout=SECONDS, wait_for_ready=True).status)
 
 
+def ended_children() -> float:
+    """The seconds of CPU that the processes took which ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_starts_serves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     with child(SERVICE, tmp_path) as service:
@@ -109,6 +123,15 @@ def test_a_service_starts_serves_and_stops(tmp_path: Path, number: signal.Signal
         assert service.process.returncode == 0
     assert (tmp_path / "connections.db").exists()
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
+
+
+def test_a_stop_is_next_to_no_work(tmp_path: Path) -> None:
+    before = ended_children()
+    with child(SERVICE, tmp_path) as service:
+        service.port()
+        running = psutil.Process(service.process.pid).cpu_times()
+        service.stop()
+        assert ended_children() - before - running.user - running.system < 0.3
 
 
 def test_a_loop_that_fails_ends_the_process(tmp_path: Path) -> None:
