@@ -57,6 +57,7 @@ migrate: gen ## Bring the databases of all services to the newest schema
 
 revision: gen ## Write a migration from the models: make revision S=jobs M="add run lease"
 	$(BIN)/python -m services.$(S) revision "$(M)"
+	$(BIN)/ruff check --fix --quiet services/$(S)/migrations ; $(BIN)/ruff format --quiet services/$(S)/migrations
 
 bench: gen ## Measure against the peers and limits named in bench/README.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock

@@ -147,6 +147,8 @@ class Run(Model):
     worker: Mapped[str] = mapped_column(sa.String(100), default="")
     lease_expire_time: Mapped[dt.datetime | None]
     """When others may take the run; set while a worker holds it."""
+    last_write: Mapped[str] = mapped_column(sa.String(36), default="", server_default="")
+    """The id of its holder's last write, by which one whose answer was lost is not made twice."""
 
     lines: Mapped[int] = mapped_column(default=0)
     """The sequence number of the last log line."""

@@ -49,7 +49,7 @@ def claim(session: orm.Session, worker: str, duration: dt.timedelta, now: dt.dat
         text = f"Attempt {run.attempt}: worker {run.worker} stopped answering; worker {worker} takes the run."
         entry = logs.Entry(now, Level.WARNING, text)
     run.start_time = run.start_time or now
-    run.worker, run.lease_expire_time = worker, now + duration
+    run.worker, run.lease_expire_time, run.last_write = worker, now + duration, ""
     logs.append(session, run, [entry])
     return run
 
@@ -66,6 +66,11 @@ def hold(session: orm.Session, lease: Lease, now: dt.datetime) -> Run:
     if run is None:
         raise LeaseLostError(f"the lease of run {lease.run_id} with fence {lease.fence} is over")
     return run
+
+
+def written(session: orm.Session, lease: Lease, write: str) -> Run | None:
+    """The run, if a write of its holder is the last that was committed to it."""
+    return session.scalar(sa.select(Run).where(Run.id == lease.run_id, Run.last_write == write))
 
 
 def extend(session: orm.Session, lease: Lease, duration: dt.timedelta, now: dt.datetime) -> Run:

@@ -82,10 +82,11 @@ def projected(
     described = f"SELECT * FROM (\n{query}\n) AS source WHERE false"
     cursor = connection.execute(described.encode(), binary=True)
     types = {column.name: column.type_code for column in cursor.description or ()}
-    values = {column.name: _cast(types.get(column.name), column) for column in columns} | (constants or {})
-    if None in values.values():
+    values = [(column.name, _cast(types.get(column.name), column)) for column in columns]
+    if not all(value for _, value in values):
         return None
-    listed = ", ".join(f"{value} AS {quoted(name)}" for name, value in values.items())
+    values += (constants or {}).items()
+    listed = ", ".join(f"{value} AS {quoted(name)}" for name, value in values)
     return f"SELECT {listed} FROM (\n{query}\n) AS source"
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from kernel.db import Database, now
+from kernel.db import Database, new_id, now
 from kernel.logs import logger
 from services.jobs.domain import leases
 from services.jobs.domain.leases import Lease
@@ -57,8 +57,8 @@ class Hold:
     async def write(self, change: Change) -> State:
         """Commits a change to the run, and tells where it stands; LeaseLostError when it is no longer ours.
 
-        While the database does not answer it is tried again, until the lease has surely expired. What has
-        begun goes on when the waiter is cancelled, so nothing is half known.
+        While the database does not answer it is tried again, until the lease has surely expired, and made
+        once. What has begun goes on when the waiter is cancelled, so nothing is half known.
         """
         writing = asyncio.create_task(self._write(change))
         # Nobody may be left to hear how it ended.
@@ -66,19 +66,23 @@ class Hold:
         return await asyncio.shield(writing)
 
     async def _write(self, change: Change) -> State:
+        write = new_id()
         async with self._writing:
             while True:
                 try:
-                    return await asyncio.to_thread(self._commit, change)
+                    return await asyncio.to_thread(self._commit, change, write)
                 except SILENCE as error:
                     if time.monotonic() > self._until:
                         raise LeaseLostError("the database does not answer") from error
                     log.warning("the database does not answer", error=type(error).__name__)
                     await asyncio.sleep(RETRY_SECONDS)
 
-    def _commit(self, change: Change) -> State:
+    def _commit(self, change: Change, write: str) -> State:
         with self._database.transaction() as session:
-            run = leases.hold(session, self.lease, now())
-            change(session, run)
+            run = leases.written(session, self.lease, write)
+            if run is None:
+                run = leases.hold(session, self.lease, now())
+                change(session, run)
+                run.last_write = write
         self.lease = Lease(run.id, run.fence)
         return run.state
