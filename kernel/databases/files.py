@@ -98,9 +98,7 @@ class FilesSource(Source):
             rows = self._connection.execute(f"DESCRIBE\n{query}").fetchall()
         return [Column(str(row[0]), data_type(str(row[1])), str(row[1])) for row in rows]
 
-    def batches(
-        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str, batch_rows: int, *, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, streamed; a nested or otherwise foreign type is cast to text."""
         described = self.describe(query)
         names = [column.name for column in described]

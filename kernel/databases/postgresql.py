@@ -135,9 +135,7 @@ class PostgresqlSource(Source):
             for (name, oid, modifier), native in self._described(query)
         ]
 
-    def batches(
-        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str, batch_rows: int, *, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, by binary COPY into Arrow; a type that ADBC hands on as raw bytes is cast to text."""
         fields = [field for field, _ in self._described(query)]
         names = [name for name, _, _ in fields]

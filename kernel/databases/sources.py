@@ -90,9 +90,7 @@ class Source(ABC):
         """The columns that the query would return; the query does not run."""
 
     @abstractmethod
-    def batches(
-        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str, batch_rows: int, *, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The query's rows in flat memory, in batches of about `batch_rows`, at most `limit` rows.
 
         Values come exactly as the database has them. A type that Arrow lacks comes as strings, and so do

@@ -99,9 +99,7 @@ class SqliteSource(Source):
             finally:
                 self._connection.execute(f"DROP VIEW temp.{VIEW}")
 
-    def batches(
-        self, query: str, batch_rows: int = 50_000, *, limit: int | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str, batch_rows: int, *, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows with the types that each value has."""
         with self._running():
             cursor = self._connection.execute(query)

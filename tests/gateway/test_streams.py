@@ -44,7 +44,7 @@ def test_a_refusal_before_the_first_event_is_an_ordinary_one(client: httpx.Clien
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_file_goes_up_in_pieces(client: httpx.Client, chunked: bool) -> None:  # noqa: FBT001
+def test_a_large_file_goes_up_in_pieces(client: httpx.Client, *, chunked: bool) -> None:
     data = os.urandom(20 * MIB)
     content = iter([data[at : at + 100_000] for at in range(0, len(data), 100_000)]) if chunked else data
     headers = {"content-type": "text/csv"}

@@ -227,8 +227,8 @@ def test_more_columns_than_a_mapping_can_have_are_refused() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.binary(max_size=200), st.integers(0, 5000), st.booleans())
-def test_damaged_files_are_refused_and_never_fail_otherwise(noise: bytes, place: int, text: bool) -> None:  # noqa: FBT001
+@given(noise=st.binary(max_size=200), place=st.integers(0, 5000), text=st.booleans())
+def test_damaged_files_are_refused_and_never_fail_otherwise(*, noise: bytes, place: int, text: bool) -> None:
     sound = write_csv(example()) if text else SOUND
     content = sound[:place] + noise + sound[place + len(noise) :]
     try:

@@ -128,7 +128,7 @@ def test_a_file_behind_a_link_or_a_second_name_is_left_out_with_a_warning(
 def test_nothing_outside_of_the_folder_is_reached_even_past_the_guard(folder: Path, query: str) -> None:
     secret_frame = pa.table({"x": [1]})
     with _open(folder) as source, pytest.raises((QueryInvalidError, SourceUnavailableError)):
-        list(source.batches(query))
+        list(source.batches(query, 100))
     assert secret_frame.num_rows == 1
 
 
@@ -138,7 +138,7 @@ def test_a_result_larger_than_memory_is_sorted_and_leaves_no_file(folder: Path, 
         patch.setitem(SETTINGS, "memory_limit", "50MB")
         with _open(folder) as source:
             query = "SELECT range AS a, md5(range::varchar) AS b FROM range(1500000) ORDER BY b"
-            rows = sum(batch.num_rows for batch in source.batches(query))
+            rows = sum(batch.num_rows for batch in source.batches(query, 100))
     assert rows == 1_500_000
     (spill,) = [path for path in tmp_path.iterdir() if path != folder]
     assert spill.stat().st_mode & 0o777 == 0o700
@@ -149,7 +149,7 @@ def test_the_sandbox_cannot_be_opened_again(folder: Path) -> None:
     with _open(folder) as source:
         for setting in ("enable_external_access = true", "lock_configuration = false", "threads = 8"):
             with pytest.raises(QueryInvalidError):
-                list(source.batches(f"SET {setting}"))
+                list(source.batches(f"SET {setting}", 100))
 
 
 def test_an_error_tells_line_and_column_of_the_user_s_text(folder: Path) -> None:

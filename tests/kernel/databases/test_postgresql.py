@@ -95,7 +95,7 @@ def test_an_error_in_the_middle_of_the_rows_is_told(postgresql: Place) -> None:
     query = "SELECT 1 / (500000 - g) AS a, repeat('x', 50) AS b FROM generate_series(1, 1000000) AS g"
     with open_source(postgresql.endpoint) as source:
         with pytest.raises(QueryInvalidError, match="division by zero"):
-            list(source.batches(query))
+            list(source.batches(query, 100))
         assert len(source.rows("SELECT 1 AS a", 1)) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_superuser_is_warned_of_and_an_ordinary_user_is_not(postgresql: Place,
             assert source.warnings() == ["The connection is not encrypted."]
             assert [table.name for table in source.tables(limit=50)] == ["people"]
             with pytest.raises(QueryInvalidError, match="permission denied"):
-                list(source.batches("SELECT * FROM orders"))
+                list(source.batches("SELECT * FROM orders", 100))
     finally:
         run_postgresql(f"DROP OWNED BY {name}")
         run_postgresql(f"DROP ROLE {name}")

@@ -88,7 +88,7 @@ def test_a_query_that_the_database_rejects_gets_its_message(place: Place) -> Non
             with pytest.raises(QueryInvalidError, match=word):
                 source.describe(query)
             with pytest.raises(QueryInvalidError, match=word):
-                list(source.batches(query))
+                list(source.batches(query, 100))
         assert len(source.rows("SELECT id FROM people", 10)) == 3
 
 
@@ -111,7 +111,7 @@ def test_a_trailing_comment_does_no_harm(place: Place) -> None:
 
 def test_columns_of_the_same_name_are_both_read(place: Place) -> None:
     with open_source(place.endpoint) as source:
-        (batch,) = source.batches("SELECT id AS a, name AS a FROM people WHERE id = 1")
+        (batch,) = source.batches("SELECT id AS a, name AS a FROM people WHERE id = 1", 100)
     assert batch.num_columns == 2
     assert [column.to_pylist() for column in batch.columns] == [[1], ["Ada"]]
 
@@ -128,7 +128,7 @@ def test_batches_are_bounded_and_complete(place: Place) -> None:
 
 def test_an_empty_result_gives_one_empty_batch(place: Place) -> None:
     with open_source(place.endpoint) as source:
-        (batch,) = source.batches("SELECT id, name FROM people WHERE id = 99")
+        (batch,) = source.batches("SELECT id, name FROM people WHERE id = 99", 100)
     assert batch.num_rows == 0
     assert batch.schema.names == ["id", "name"]
 
@@ -137,7 +137,7 @@ def test_a_query_ends_at_its_time_limit(place: Place) -> None:
     with open_source(place.endpoint, time_limit=0.3) as source:
         started = time.monotonic()
         with pytest.raises(QueryTimeoutError):
-            list(source.batches(place.endless))
+            list(source.batches(place.endless, 100))
         assert time.monotonic() - started < 3
         assert source.rows("SELECT id FROM people WHERE id = 1", 1) == [(1,)]
 
@@ -147,7 +147,7 @@ def test_a_query_is_cancelled_from_another_thread(place: Place) -> None:
         timer = threading.Timer(0.3, source.cancel)
         timer.start()
         with pytest.raises(QueryCancelledError):
-            list(source.batches(place.endless))
+            list(source.batches(place.endless, 100))
         timer.join()
 
 
@@ -156,7 +156,7 @@ def test_a_cancelled_source_lets_no_query_begin(place: Place) -> None:
         source.cancel()
         for _ in range(2):
             with pytest.raises(QueryCancelledError):
-                list(source.batches(place.endless))
+                list(source.batches(place.endless, 100))
 
 
 def test_a_reader_that_stops_early_leaves_nothing_running(place: Place) -> None:
@@ -180,7 +180,7 @@ def test_a_reader_that_stops_early_leaves_nothing_running(place: Place) -> None:
 def test_nothing_is_written_even_past_the_guard(place: Place, statement: str) -> None:
     with open_source(place.endpoint) as source:
         with pytest.raises(QueryInvalidError):
-            list(source.batches(statement))
+            list(source.batches(statement, 100))
         assert len(source.rows("SELECT id FROM people", 10)) == 3
 
 

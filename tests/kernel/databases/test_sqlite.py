@@ -40,7 +40,7 @@ def test_declared_types_become_ours(declared: str, expected: DataType) -> None:
 def test_a_column_that_mixes_types_comes_as_text(sqlite: Place) -> None:
     query = "SELECT 1 AS a, 1.5 AS b, 'x' AS c, x'00ff' AS d, 1 AS e UNION ALL SELECT 2, 2.5, 'y', x'01', 2.5"
     with open_source(sqlite.endpoint) as source:
-        (batch,) = source.batches(query)
+        (batch,) = source.batches(query, 100)
     assert [field.type for field in batch.schema] == [
         *(pa.int64(), pa.float64(), pa.string(), pa.binary(), pa.string())
     ]
@@ -95,7 +95,7 @@ def test_a_name_of_a_file_may_be_odd(tmp_path: Path) -> None:
 )
 def test_nothing_else_is_reached_even_past_the_guard(sqlite: Place, statement: str) -> None:
     with open_source(sqlite.endpoint) as source, pytest.raises(QueryInvalidError):
-        list(source.batches(statement))
+        list(source.batches(statement, 100))
 
 
 def test_a_value_cannot_fill_the_memory(sqlite: Place) -> None:
