@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import ListValue
 from rich.console import RenderableType
 
@@ -28,6 +29,7 @@ from portolan.connections.v1.connections_pb2 import (
     PreviewRowsRequest,
     SqliteSettings,
     TestConnectionRequest,
+    UpdateConnectionRequest,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Say where data lives, and look at it.")
@@ -177,6 +179,48 @@ def query(
     _preview(session, PreviewRowsRequest(connection=name, query=text, max_rows=rows))
 
 
+@command(app, "update")
+def update(
+    session: Session,
+    name: Name,
+    *,
+    description: Annotated[str | None, typer.Option(help="What it is.")] = None,
+    host: Annotated[str | None, typer.Option(help="The PostgreSQL server's host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Its port.", min=1, max=65535)] = None,
+    database: Annotated[str | None, typer.Option(help="The database.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user to sign in as.")] = None,
+    ssl_mode: Annotated[SslMode | None, typer.Option(help="Encryption.")] = None,
+    path: Annotated[str | None, typer.Option(help="The SQLite file, or the folder of files.")] = None,
+    password: Annotated[bool, typer.Option("--password", help="Ask for a new password.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read a new password from standard input.")
+    ] = False,
+) -> None:
+    """Changes what is given. Another host, port or user needs the password again, which is then asked for."""
+    before = session.client.connections.GetConnection(GetConnectionRequest(name=name))
+    given = {"host": host, "port": port, "database": database, "user": user, "path": path}
+    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    if ssl_mode is not None:
+        changes["ssl_mode"] = _ssl_mode(ssl_mode)
+    if password or password_stdin or (before.has_password and changes.keys() & {"host", "port", "user"}):
+        changes["password"] = _password(from_stdin=password_stdin)
+    wanted = Connection(etag=before.etag)
+    mask = [] if description is None else ["description"]
+    wanted.description = description or ""
+    kind = str(before.WhichOneof("settings"))
+    settings = getattr(wanted, kind)
+    for field, value in changes.items():
+        if field not in settings.DESCRIPTOR.fields_by_name:
+            raise typer.BadParameter(f"{name} is of kind {kind}.", param_hint=f"--{field.replace('_', '-')}")
+        setattr(settings, field, value)
+        mask.append(f"{kind}.{field}")
+    if not mask:
+        raise typer.BadParameter("Say what to change; --help lists what can be.")
+    request = UpdateConnectionRequest(name=name, connection=wanted, update_mask=FieldMask(paths=mask))
+    changed = session.client.connections.UpdateConnection(request)
+    session.show(changed, f"Changed {name}. Try it with `portolan connection test {name}`.")
+
+
 @command(app, "delete")
 def delete(session: Session, name: Name) -> None:
     """Deletes a connection and its password."""
@@ -195,7 +239,7 @@ def postgresql_settings(url: str, ssl_mode: SslMode) -> PostgresqlSettings:
         database=unquote(address.path.lstrip("/")),
         user=unquote(address.username),
         password=unquote(address.password or ""),
-        ssl_mode=PostgresqlSettings.SslMode.Value(f"SSL_MODE_{ssl_mode.name}"),
+        ssl_mode=_ssl_mode(ssl_mode),
     )
 
 
@@ -227,6 +271,10 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
     return show.NULL if value is None else value
+
+
+def _ssl_mode(mode: SslMode) -> PostgresqlSettings.SslMode.ValueType:
+    return PostgresqlSettings.SslMode.Value(f"SSL_MODE_{mode.name}")
 
 
 def _password(*, from_stdin: bool) -> str:

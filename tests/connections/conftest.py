@@ -41,6 +41,7 @@ class World:
     policy: Policy
     mapper: Mapper = field(default_factory=Mapper)
     jobs: Jobs = field(default_factory=Jobs)
+    address: str = ""
     users: AsyncExitStack = field(default_factory=AsyncExitStack)
     """Closing it ends mapper and jobs."""
     caller: tuple[tuple[str, str], ...] = ()
@@ -100,7 +101,7 @@ async def world(
         address = await stack.enter_async_context(serve(issuer, servicer))
         channel = await stack.enter_async_context(connect(address))
         stub = ConnectionServiceStub(channel)
-        world = World(stub, issuer, database, secrets, folder, settings, policy, mapper, jobs, users)
+        world = World(stub, issuer, database, secrets, folder, settings, policy, mapper, jobs, address, users)
         yield world.as_caller(issuer.token())
     database.close()
     await asyncio.to_thread(postgres_server.drop_database, customer)
