@@ -16,8 +16,8 @@ class GatewaySettings(Settings):
     """The certificate chain to serve HTTPS with, PEM; plain HTTP when not set."""
     tls_key: Path | None = None
     """The certificate's private key, PEM."""
-    keys_refresh: int = Field(default=60, ge=1)
-    """How old the public keys that tokens are checked with may get."""
+    keys_refresh: int = Field(default=60, ge=1, le=1800)
+    """How old the public keys that tokens are checked with may get; new ones are announced an hour ahead."""
     trusted_hops: int = Field(default=0, ge=0)
     """How many proxies in front append to `x-forwarded-for`, where a client's address is then taken from."""
     cors_origins: tuple[str, ...] = ()

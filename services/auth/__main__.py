@@ -6,6 +6,7 @@ from services.auth.domain import enrolment, keys
 from services.auth.domain.passwords import Passwords
 from services.auth.servicer import AuthServicer
 from services.auth.settings import Settings
+from services.auth.worker import KeyRotation
 
 log = logger(__name__)
 
@@ -14,7 +15,7 @@ def compose(settings: Settings, environment: app.Environment) -> app.Parts:
     """The servicer, after what a first start needs is there."""
     with environment.database.transaction() as session:
         code = enrolment.prepare(session, environment.secrets)
-        signer = keys.signer(session, environment.secrets)
+        signer = keys.Signer(session, environment.secrets)
     settings.enrolment_file.unlink(missing_ok=True)
     if code is not None:
         crypto.write_once(settings.enrolment_file, f"{code}\n".encode())
@@ -35,7 +36,8 @@ def compose(settings: Settings, environment: app.Environment) -> app.Parts:
         settings.enrolment_file,
         settings.trusted_proxies,
     )
-    return app.Parts([servicer])
+    rotation = KeyRotation(environment.database, environment.secrets, signer, settings.signing_key_lifetime)
+    return app.Parts([servicer], [rotation.run])
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ class SigningKey(Model):
     kid: Mapped[str] = mapped_column(primary_key=True)
     sealed_private_key: Mapped[bytes]
     public_jwk: Mapped[dict[str, str]]
-    create_time: Mapped[dt.datetime] = mapped_column(default=now)
+    create_time: Mapped[dt.datetime]
 
 
 class Revocation(Model):

@@ -1,5 +1,6 @@
 """What is special to this service's configuration."""
 
+import datetime as dt
 import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -25,6 +26,14 @@ class Settings(SharedSettings):
         IPv6Network("::1/128"),
     )
     """The networks of gateways: their `x-forwarded-for` is believed where failed sign-ins are counted."""
+
+    signing_key_days: int = Field(default=30, ge=1)
+    """For how long a key signs access tokens before the next one takes its turn."""
+
+    @property
+    def signing_key_lifetime(self) -> dt.timedelta:
+        """For how long a key signs."""
+        return dt.timedelta(days=self.signing_key_days)
 
     @property
     def enrolment_file(self) -> Path:

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from kernel.crypto import KeyRing
+from kernel.db import now
 from portolan.auth.v1 import auth_pb2 as pb
 from services.auth.domain import keys
 from services.auth.models import SigningKey
@@ -64,7 +65,7 @@ async def test_the_private_key_is_sealed_for_its_row(auth: Running) -> None:
 async def test_tokens_of_an_older_key_stay_good_until_they_expire(auth: Running) -> None:
     pair = await auth.bootstrap()
     with auth.database.transaction() as session:
-        keys.create(session, KeyRing.load(auth.settings.keys))
+        keys.create(session, KeyRing.load(auth.settings.keys), now())
     published = await _published(auth)
     assert len({key["kid"] for key in published}) == 2
     assert published[1]["kid"] == jwt.get_unverified_header(pair.access_token)["kid"]
@@ -77,8 +78,8 @@ async def forger(auth: Running) -> Forger:
     pair = await auth.bootstrap()
     (key,) = await _published(auth)
     with auth.database.read() as session:
-        signer = keys.signer(session, KeyRing.load(auth.settings.keys))
-    return Forger(pair.access_token, key, signer._private_key)
+        _, private_key = keys.Signer(session, KeyRing.load(auth.settings.keys))._key
+    return Forger(pair.access_token, key, private_key)
 
 
 async def test_no_forged_token_is_taken(auth: Running, forger: Forger) -> None:

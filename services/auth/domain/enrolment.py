@@ -28,7 +28,7 @@ def prepare(session: orm.Session, ring: KeyRing) -> str | None:
     if session.scalar(sa.select(Organization).limit(1)) is None:
         session.add(Organization(name=ORGANIZATION_NAME))
     if session.scalar(sa.select(SigningKey).limit(1)) is None:
-        keys.create(session, ring)
+        keys.create(session, ring, now())
     if _has_user(session):
         return None
     code = secrets.token_urlsafe(CODE_BYTES)
