@@ -1,7 +1,10 @@
 """PostgreSQL: catalog and descriptions by psycopg, rows as Arrow by ADBC's binary COPY."""
 
 import contextlib
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,9 @@ from kernel.databases.postgresql_catalog import (
 from kernel.databases.sources import Column, Source, Table
 
 CONNECT_SECONDS = 10
+CANCEL_SECONDS = 1.0
+LATE_SECONDS = 2.0
+"""What a server gets beyond a time limit that it should hold itself."""
 BATCH_BYTES = 4_000_000
 CANCELLED = "57014"
 # A statement whose client has died ends by itself; servers before 14 cannot be asked for that.
@@ -104,6 +110,7 @@ class PostgresqlSource(Source):
         self._endpoint = endpoint
         self._connection = connect(endpoint)
         self._connection.read_only = True
+        self._time_limit = time_limit
         milliseconds = 0 if time_limit is None else max(1, int(time_limit * 1000))
         self._settings = (
             f"SET LOCAL statement_timeout = {milliseconds}",
@@ -155,10 +162,18 @@ class PostgresqlSource(Source):
 
     def _interrupt(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            self._connection.cancel_safe(timeout=CONNECT_SECONDS)
+            self._connection.cancel_safe(timeout=CANCEL_SECONDS)
         if (cursor := self._cursor) is not None:
             with contextlib.suppress(adbc.Error):
                 cursor.adbc_cancel()
+
+    def _break_off(self) -> None:
+        """Hangs up on a server that is silent: whoever waits for it sees the connection end."""
+        with (
+            contextlib.suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -195,7 +210,7 @@ class PostgresqlSource(Source):
     @contextlib.contextmanager
     def _transaction(self, query: str) -> Iterator[None]:
         try:
-            with self._busy():
+            with self._busy(), self._hurried():
                 self._connection.execute("; ".join(self._settings))
                 yield
         except psycopg.Error as error:
@@ -207,6 +222,20 @@ class PostgresqlSource(Source):
         finally:
             with contextlib.suppress(psycopg.Error):
                 self._connection.rollback()
+
+    @contextlib.contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Breaks off when the block takes much longer than the time limit, which is then not held."""
+        if self._time_limit is None:
+            yield
+            return
+        timer = threading.Timer(self._time_limit + LATE_SECONDS, self._break_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextlib.contextmanager
     def _arrow(self) -> Iterator[Any]:
@@ -240,7 +269,7 @@ class PostgresqlSource(Source):
         self, state: str | None, message: str, hint: str | None, place: str | None = None, query: str = ""
     ) -> Exception:
         """The error of ours that the database's stands for; `place` is a character of the query, from 1."""
-        if state == CANCELLED:
+        if state == CANCELLED or self._cancelled:
             return self._ended()
         if state is None or state.startswith(LOST):
             return SourceUnavailableError(message)

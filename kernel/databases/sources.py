@@ -1,6 +1,7 @@
 """Reading a customer's database or folder: one interface, whatever its kind."""
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.errors import QueryCancelledError, QueryTimeoutError
 from kernel.databases.types import DataType
 
-INTERRUPTS, INTERRUPT_SECONDS = 40, 0.05
+INTERRUPT_SECONDS, CANCEL_SECONDS = 0.05, 2.0
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,20 @@ class Source(ABC):
         """Makes the running query end at once, and lets no other begin; from any thread."""
         self._cancelled = True
         # A database forgets an interrupt that comes just before its statement.
-        for _ in range(INTERRUPTS):
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while time.monotonic() < deadline:
             self._interrupt()
             if self._idle.wait(INTERRUPT_SECONDS):
                 return
+        self._break_off()
 
     @abstractmethod
     def _interrupt(self) -> None:
         """Makes the statement that runs now fail, when one does; from any thread."""
+
+    def _break_off(self) -> None:
+        """Makes the session fail where the database heeds no interrupt; those in our own process do."""
+        return
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

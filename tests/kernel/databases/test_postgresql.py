@@ -1,5 +1,8 @@
 """What only PostgreSQL has."""
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +13,12 @@ import psycopg
 import pytest
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
-from kernel.databases.errors import QueryInvalidError, QueryTimeoutError, SourceUnavailableError
+from kernel.databases.errors import (
+    QueryCancelledError,
+    QueryInvalidError,
+    QueryTimeoutError,
+    SourceUnavailableError,
+)
 from kernel.databases.postgresql import parameters
 from kernel.databases.sources import open_source
 from kernel.databases.types import DataType, Kind
@@ -148,6 +156,56 @@ def test_a_superuser_is_warned_of_and_an_ordinary_user_is_not(postgresql: Place,
         run_postgresql(f"DROP ROLE {name}")
     with open_source(postgresql.endpoint) as source:
         assert "The user is a superuser." in source.warnings()
+
+
+@pytest.fixture
+def silent() -> Iterator[Endpoint]:
+    """A server that lets everybody in and then says nothing any more."""
+
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                callers.append(caller)
+                caller.recv(1000)
+                caller.sendall(b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I")
+
+    callers: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        address, port = listener.getsockname()
+        yield Endpoint(
+            kind=DatabaseKind.POSTGRESQL,
+            host=address,
+            address=address,
+            port=port,
+            database="d",
+            user="u",
+            ssl_mode=SslMode.DISABLE,
+        )
+        listener.shutdown(socket.SHUT_RDWR)
+        for caller in callers:
+            stack.enter_context(caller)
+
+
+def test_a_server_that_falls_silent_is_left_a_little_after_the_time_limit(silent: Endpoint) -> None:
+    with open_source(silent, time_limit=0.2) as source:
+        started = time.monotonic()
+        with pytest.raises(SourceUnavailableError):
+            source.describe("SELECT 1 AS a")
+        assert time.monotonic() - started < 5
+
+
+def test_a_server_that_falls_silent_is_left_when_it_heeds_no_cancel(silent: Endpoint) -> None:
+    with open_source(silent) as source:
+        canceller = threading.Timer(0.2, source.cancel)
+        canceller.start()
+        started = time.monotonic()
+        with pytest.raises(QueryCancelledError):
+            source.describe("SELECT 1 AS a")
+        assert time.monotonic() - started < 8
+        canceller.join()
 
 
 def test_encryption_is_demanded_unless_it_is_switched_off(postgresql: Place) -> None:
