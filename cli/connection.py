@@ -196,13 +196,15 @@ def update(
         bool, typer.Option("--password-stdin", help="Read a new password from standard input.")
     ] = False,
 ) -> None:
-    """Changes what is given. Another host, port or user needs the password again, which is then asked for."""
+    """Changes what is given. Another host, port or user, or weaker encryption, needs the password again."""
     before = session.client.connections.GetConnection(GetConnectionRequest(name=name))
     given = {"host": host, "port": port, "database": database, "user": user, "path": path}
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    exposed = not {"host", "port", "user"}.isdisjoint(changes)
     if ssl_mode is not None:
         changes["ssl_mode"] = _ssl_mode(ssl_mode)
-    if password or password_stdin or (before.has_password and changes.keys() & {"host", "port", "user"}):
+        exposed = exposed or _ssl_mode(ssl_mode) < before.postgresql.ssl_mode
+    if password or password_stdin or (before.has_password and exposed):
         changes["password"] = _password(from_stdin=password_stdin)
     wanted = Connection(etag=before.etag)
     mask = [] if description is None else ["description"]

@@ -143,6 +143,22 @@ async def test_a_stored_password_is_not_shown_to_another_server(world: World, re
     assert moved.postgresql.host == "127.0.0.2"
 
 
+async def test_a_stored_password_is_not_shown_under_weaker_encryption(world: World) -> None:
+    modes = pb.PostgresqlSettings
+    strict = pb.Connection(name="strict", postgresql=world.settings)
+    strict.postgresql.ssl_mode = modes.SSL_MODE_VERIFY_FULL
+    await world.CreateConnection(pb.CreateConnectionRequest(connection=strict))
+    for mode in (modes.SSL_MODE_UNSPECIFIED, modes.SSL_MODE_REQUIRE, modes.SSL_MODE_DISABLE):
+        weaker = _update("strict", "postgresql.ssl_mode", postgresql=pb.PostgresqlSettings(ssl_mode=mode))
+        assert (await refusal(world.UpdateConnection(weaker))).reason == "PASSWORD_REQUIRED"
+    given = pb.PostgresqlSettings(ssl_mode=modes.SSL_MODE_REQUIRE, password="again")
+    mask = "postgresql.ssl_mode,postgresql.password"
+    await world.UpdateConnection(_update("strict", mask, postgresql=given))
+    stronger = pb.PostgresqlSettings(ssl_mode=modes.SSL_MODE_VERIFY_FULL)
+    changed = await world.UpdateConnection(_update("strict", "postgresql.ssl_mode", postgresql=stronger))
+    assert changed.has_password
+
+
 async def test_a_connection_of_another_kind_forgets_the_password(world: World, registry: str) -> None:
     changed = await world.UpdateConnection(_update(registry, "files", files=pb.FilesSettings(path="charts")))
     assert changed.kind == pb.KIND_FILES

@@ -206,6 +206,20 @@ def test_a_refusal_is_the_same_by_rest_and_grpc(loaded: Running) -> None:
     assert (info["reason"], info["domain"]) == ("JOB_NOT_FOUND", "portolan.jobs.v1")
 
 
+def test_what_is_in_use_is_not_deleted_and_its_users_are_named(loaded: Running) -> None:
+    for path, reason in (
+        ("connections/charts", "CONNECTION_IN_USE"),
+        ("mappings/DIM_HARBOUR", "MAPPING_IN_USE"),
+    ):
+        answer = loaded.rest.delete(f"/api/v1/{path}")
+        assert answer.status_code == 400
+        info = next(detail for detail in answer.json()["details"] if detail["@type"].endswith("ErrorInfo"))
+        assert info["reason"] == reason
+        assert loaded.rest.get(f"/api/v1/{path}").is_success
+    users = loaded.rest.get("/api/v1/jobs", params={"connection": "charts"}).raise_for_status().json()["jobs"]
+    assert [job["reference"] for job in users] == ["DIM_HARBOUR"]
+
+
 def test_what_is_written_is_shown_as_its_rules_say(loaded: Running) -> None:
     answer = loaded.rest.post("/api/v1/connections", json={"name": "UPPER", "files": {"path": "charts"}})
     assert answer.status_code == 400

@@ -20,6 +20,8 @@ from services.connections.models import Connection, CredentialLease
 
 IDENTITY = ("host", "port", "user")
 """The settings that say whom the password is shown to."""
+STRENGTHS = ("DISABLE", "REQUIRE", "VERIFY_FULL")
+"""The modes of encryption: each next one knows better whom the password is shown to."""
 MAX_NAMED = 5
 """Users of each kind that a refusal names."""
 
@@ -74,14 +76,11 @@ def create(
 
 def update(row: Connection, definition: Definition, secrets: KeyRing) -> None:
     """Changes a connection; PasswordRequiredError where its password would be shown to somebody else."""
-    elsewhere = row.kind != definition.kind or any(
-        row.settings.get(name) != definition.settings.get(name) for name in IDENTITY
-    )
     if definition.password:
         row.sealed_password = _sealed(row, definition.password, secrets)
-    elif elsewhere and row.has_password:
+    elif row.has_password and _exposes(row, definition):
         if definition.kind == DatabaseKind.POSTGRESQL:
-            text = "is needed again when kind, host, port or user changes"
+            text = "is needed again when kind, host, port or user changes, or encryption becomes weaker"
             raise PasswordRequiredError(
                 f"the password {text}", fields={"connection.postgresql.password": text}
             )
@@ -122,6 +121,14 @@ def lease(session: orm.Session, row: Connection, service: str, purpose: str) -> 
     session.add(record)
     session.flush()
     return record
+
+
+def _exposes(row: Connection, definition: Definition) -> bool:
+    """Whether others than before may get to see the password."""
+    before, after = row.settings, definition.settings
+    if row.kind != definition.kind or any(before.get(name) != after.get(name) for name in IDENTITY):
+        return True
+    return STRENGTHS.index(after["ssl_mode"]) < STRENGTHS.index(before["ssl_mode"])
 
 
 def _sealed(row: Connection, secret: str, secrets: KeyRing) -> bytes | None:
