@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cli import show
 from cli.auth import ENROLMENT_FILE
+from cli.client import DEFAULT_SERVER
 from cli.session import Json, failures
 from cli.suite import Suite
 
@@ -54,7 +55,7 @@ def up(
                 ready = {"url": suite.url, "seconds": round(seconds, 2), "processes": supervisor.pids()}
                 typer.echo(json.dumps(ready))
             else:
-                _welcome(suite, seconds)
+                welcome(suite, seconds)
             try:
                 signal.pause()
             finally:
@@ -82,7 +83,8 @@ def report(text: str) -> None:
     show.notes.print(Text.assemble(("portolan: ", "dim"), text), soft_wrap=True)
 
 
-def _welcome(suite: Suite, seconds: float) -> None:
+def welcome(suite: Suite, seconds: float) -> None:
+    """Says that the suite is there, and how to get in while nobody can."""
     show.out.print(
         Text.assemble(
             ("Ready", "bold green"),
@@ -92,5 +94,7 @@ def _welcome(suite: Suite, seconds: float) -> None:
     code = suite.data / ENROLMENT_FILE
     if code.exists():
         show.out.print(f"There is no administrator yet. Create one with the enrolment code in {code}:")
-        data = "" if suite.data == Path("data") else f" --data {suite.data}"
-        show.out.print(f"  portolan admin bootstrap{data}", style="bold", soft_wrap=True)
+        words = ["portolan admin bootstrap --email YOU@EXAMPLE.ORG --user YOU"]
+        words += [f"--data {suite.data}"] if suite.data != Path("data") else []
+        words += [f"--server {suite.url}"] if suite.url != DEFAULT_SERVER else []
+        show.out.print(f"  {' '.join(words)}", style="bold", soft_wrap=True)
