@@ -1,5 +1,7 @@
 """Connections are kept, changed and found, and their passwords stay inside."""
 
+import asyncio
+
 import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -95,6 +97,15 @@ async def test_a_stale_etag_is_refused(world: World, charts: str) -> None:
     assert (await refusal(world.UpdateConnection(stale))).reason == "ETAG_MISMATCH"
     delete = pb.DeleteConnectionRequest(name=charts, etag='"1"')
     assert (await refusal(world.DeleteConnection(delete))).reason == "ETAG_MISMATCH"
+
+
+async def test_of_updates_at_once_one_holds_and_the_others_are_told(world: World, charts: str) -> None:
+    updates = [world.UpdateConnection(_update(charts, "", description=f"text {n}")) for n in range(8)]
+    made = await asyncio.gather(*updates, return_exceptions=True)
+    etags = [changed.etag for changed in made if isinstance(changed, pb.Connection)]
+    assert len(set(etags)) == len(etags) > 0
+    found = await world.GetConnection(pb.GetConnectionRequest(name=charts))
+    assert found.etag == max(etags) == f'"{len(etags) + 1}"'
 
 
 async def test_a_deleted_connection_is_gone(world: World, charts: str) -> None:

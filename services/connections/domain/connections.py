@@ -51,10 +51,13 @@ def leases(organization_id: str, connection: str) -> sa.Select[CredentialLease]:
 
 def get(session: orm.Session, organization_id: str, name: str) -> Connection:
     """A connection; ConnectionNotFoundError."""
-    found = session.scalar(connections(organization_id).where(Connection.name == name))
-    if found is None:
-        raise ConnectionNotFoundError(f"there is no connection {name}", connection=name)
-    return found
+    return _found(session.scalar(connections(organization_id).where(Connection.name == name)), name)
+
+
+def lock(session: orm.Session, organization_id: str, name: str) -> Connection:
+    """A connection that nobody else changes before the transaction ends; ConnectionNotFoundError."""
+    query = connections(organization_id).where(Connection.name == name).with_for_update()
+    return _found(session.scalar(query), name)
 
 
 def create(
@@ -121,6 +124,12 @@ def lease(session: orm.Session, row: Connection, service: str, purpose: str) -> 
     session.add(record)
     session.flush()
     return record
+
+
+def _found(row: Connection | None, name: str) -> Connection:
+    if row is None:
+        raise ConnectionNotFoundError(f"there is no connection {name}", connection=name)
+    return row
 
 
 def _exposes(row: Connection, definition: Definition) -> bool:

@@ -90,7 +90,7 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
         asked = definition(wanted)
         access.check(asked.kind, asked.settings, self._policy)
         with self._database.transaction() as session:
-            row = connections.get(session, principal().organization_id, request.name)
+            row = connections.lock(session, principal().organization_id, request.name)
             check_etag(row, request.connection.etag or before.etag)
             if changed or asked.password:
                 connections.update(row, asked, self._secrets)
@@ -102,7 +102,7 @@ class ConnectionServicer(rpc.ConnectionServiceServicer):
         mappings, jobs = self._others.mappings(name, limit), self._others.jobs(name, limit)
         connections.check_unused(name, mappings, jobs)
         with self._database.transaction() as session:
-            row = connections.get(session, principal().organization_id, request.name)
+            row = connections.lock(session, principal().organization_id, request.name)
             check_etag(row, request.etag)
             session.delete(row)
         return Empty()
