@@ -18,7 +18,7 @@ from bench.figures import Figure, median
 from kernel.databases.endpoints import DatabaseKind, Endpoint, SslMode
 from services.jobs.loading.events import Counts, Done, Failed, Ready
 from services.jobs.loading.preparing import prepare
-from services.jobs.loading.process import LoadProcess
+from services.jobs.loading.process import Nursery
 from services.jobs.loading.tasks import Task
 from services.mapper.compiler import compile_plan
 from services.mapper.definition import Column, Definition, TableType
@@ -182,11 +182,11 @@ def _loads(server: PostgresServer, source: str, target: str, number: int) -> lis
 
 
 async def _run(task: Task, counts: Counts) -> tuple[float, float]:
-    process = await LoadProcess.spare("warning")
-    await asyncio.sleep(2)  # as in a worker, where it waits for its task
-    begun = time.perf_counter()
+    nursery = Nursery("warning")
+    await (await nursery.take()).kill()  # as in a worker, the process that forks has begun
+    begun, peak = time.perf_counter(), 0.0
+    process = await nursery.take()
     await process.start(task)
-    peak = 0.0
     async for event in process.events():
         if isinstance(event, Ready):
             peak = _peak(process.pid)
@@ -194,7 +194,9 @@ async def _run(task: Task, counts: Counts) -> tuple[float, float]:
         assert not isinstance(event, Failed), event
         if isinstance(event, Done):
             assert event.counts == counts, event
-    return time.perf_counter() - begun, peak
+    took = time.perf_counter() - begun
+    await nursery.close()
+    return took, peak
 
 
 def _peak(pid: int) -> float:

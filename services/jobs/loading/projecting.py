@@ -40,13 +40,28 @@ CAST = {
     Kind.BINARY: {BYTEA},
 }
 """The source's types whose every value has one meaning in a column of each kind."""
-CAST_BY_TEXT = {
+CAST_AS_WRITTEN = {
     Kind.INTEGER: FLOATS | {NUMERIC},
     Kind.BIG_INTEGER: FLOATS | {NUMERIC},
     Kind.DECIMAL: FLOATS,
     Kind.BOOLEAN: INTEGERS,
 }
 """Those that have one as they are written: a whole number with a fraction is none, where a cast rounds."""
+TEXTS = {TEXT, VARCHAR}
+DAY, HOUR, SIXTY = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "([01][0-9]|2[0-3])", "[0-5][0-9]"
+TIME = f"[ T]{HOUR}:{SIXTY}(:{SIXTY}([.][0-9]{{1,6}})?)?"
+NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?"
+WRITTEN = {
+    Kind.INTEGER: "[+-]?[0-9]+",
+    Kind.BIG_INTEGER: "[+-]?[0-9]+",
+    Kind.DECIMAL: NUMBER,
+    Kind.DOUBLE: NUMBER,
+    Kind.BOOLEAN: "true|t|yes|y|on|1|false|f|no|n|off|0",
+    Kind.DATE: f"{DAY}([ T]00:00(:00([.]0{{1,6}})?)?)?",
+    Kind.TIMESTAMP: f"{DAY}({TIME})?",
+    Kind.TIMESTAMP_TZ: f"{DAY}({TIME}(Z|[+-]{HOUR}:{SIXTY})?)?",
+}
+"""How a text must be written for PostgreSQL to read it as Portolan does, in any letter case."""
 UNSAFE_AS_TEXT = {FLOAT4, FLOAT8, TIMESTAMP, TIMESTAMPTZ, BYTEA}
 """Those that PostgreSQL writes otherwise than Portolan does."""
 NATIVE = {
@@ -63,13 +78,12 @@ NATIVE = {
     Kind.BINARY: ("bytea", BYTEA),
 }
 """What is cast to; text and varchar, and numerics of any digits, are one in binary form."""
-VARCHARS = {TEXT, VARCHAR}
 
 
 def takes(target: int, kind: Kind) -> bool:
     """Whether a column of a type of the target takes the binary form of a kind."""
     native = NATIVE[kind][1]
-    return target == native or (target in VARCHARS and native in VARCHARS)
+    return target == native or (target in TEXTS and native in TEXTS)
 
 
 def projected(
@@ -102,6 +116,10 @@ def _cast(source: int | None, column: StageColumn) -> str | None:
         return None if source in UNSAFE_AS_TEXT else f"CAST({name} AS {native})"
     if source in CAST[kind]:
         return f"CAST({name} AS {native})"
-    if source in CAST_BY_TEXT.get(kind, ()):
+    if source in CAST_AS_WRITTEN.get(kind, ()):
         return f"CAST(CAST({name} AS text) AS {native})"
+    if source in TEXTS and kind in WRITTEN:
+        # What no cast reads, and the error then shows.
+        read = f"CASE WHEN {name} ~* '^ *({WRITTEN[kind]}) *$' THEN {name} ELSE {name} || ' is not plain' END"
+        return f"CAST({read} AS {native})"
     return None

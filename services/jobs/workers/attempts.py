@@ -20,7 +20,7 @@ from services.jobs.domain.leases import Lease
 from services.jobs.errors import LeaseLostError
 from services.jobs.loading import events
 from services.jobs.loading.errors import LoadError
-from services.jobs.loading.process import LoadProcess, Spares, ensure_gone
+from services.jobs.loading.process import LoadProcess, Nursery, ensure_gone
 from services.jobs.loading.tasks import Task
 from services.jobs.models import Level, Run, State
 from services.jobs.settings import Settings
@@ -66,11 +66,11 @@ class Attempt:
     """A worker's attempt at a run that it has claimed."""
 
     def __init__(
-        self, run: Run, database: Database, clients: Clients, spares: Spares, settings: Settings
+        self, run: Run, database: Database, clients: Clients, nursery: Nursery, settings: Settings
     ) -> None:
         self._run = run
         self._clients = clients
-        self._spares = spares
+        self._nursery = nursery
         self._settings = settings
         self._hold = Hold(database, run, settings)
         self._journal = Journal(self._hold)
@@ -194,7 +194,7 @@ class Attempt:
             # Who has not confirmed by then has lost the lease, and must not keep the target locked.
             confirm_seconds=self._settings.lease_seconds,
         )
-        process = await self._spares.take()
+        process = await self._nursery.take()
         event: events.Event | None = None
         try:
             await process.start(task)
@@ -207,8 +207,7 @@ class Attempt:
                     await ensure_gone(place, self._run.id)
             raise
         finally:
-            if not process.ended:
-                await process.kill()
+            await process.kill()
         match event:
             case events.Done(counts):
                 return Outcome(State.SUCCEEDED, "Succeeded.", counts=dataclasses.asdict(counts))

@@ -12,7 +12,7 @@ from kernel.logs import logger
 from services.jobs.clients import Clients
 from services.jobs.domain import leases
 from services.jobs.domain.leases import Lease
-from services.jobs.loading.process import Spares
+from services.jobs.loading.process import Nursery
 from services.jobs.models import Run, State
 from services.jobs.settings import Settings
 from services.jobs.workers.attempts import Attempt
@@ -34,12 +34,12 @@ class Worker:
         self._changes = changes
         self._clients = clients
         self._settings = settings
-        self._spares = Spares(settings.log_level)
+        self._nursery = Nursery(settings.log_level)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
 
     async def run(self) -> None:
         """Works until it is cancelled; then stops its loads and hands its runs back to the queue."""
-        self._spares.prepare()
+        await self._nursery.open()
         try:
             while True:
                 cursor = self._changes.cursor
@@ -55,7 +55,7 @@ class Worker:
             for attempt in self._attempts.values():
                 attempt.hand_back()
             await asyncio.gather(*self._attempts, return_exceptions=True)
-            await self._spares.close()
+            await self._nursery.close()
 
     async def _look(self) -> None:
         """Passes on what runs were asked, and takes new ones while there is room."""
@@ -92,7 +92,7 @@ class Worker:
             return leases.claim(session, self._settings.worker_name, duration, now())
 
     def _begin(self, run: Run) -> None:
-        attempt = Attempt(run, self._database, self._clients, self._spares, self._settings)
+        attempt = Attempt(run, self._database, self._clients, self._nursery, self._settings)
         task = asyncio.create_task(self._drive(attempt), name=f"run {run.id}")
         self._attempts[task] = attempt
         task.add_done_callback(self._attempts.pop)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from kernel.databases.endpoints import DatabaseKind
 from services.jobs.loading import prepare
 from services.jobs.loading.events import Begun, Counts, Done, Event, Failed, Line, Progress, Ready
-from services.jobs.loading.process import LoadProcess, Spares, ensure_gone
+from services.jobs.loading.process import LoadProcess, Nursery, ensure_gone
 from services.jobs.loading.tasks import Task
 from tests.jobs.loading.places import CURRENT, HISTORY, Place, load, person, plan, run_of, task
 
@@ -25,11 +26,11 @@ SELECT max(i) AS id, 'a' AS name, 1 AS amount, NULL AS born, NULL AS seen FROM n
 
 
 @pytest.fixture
-async def spares() -> AsyncIterator[Spares]:
-    """Processes that wait for a load."""
-    spares = Spares("warning")
-    yield spares
-    await spares.close()
+async def nursery() -> AsyncIterator[Nursery]:
+    """What gives loads a process."""
+    nursery = Nursery("warning")
+    yield nursery
+    await nursery.close()
 
 
 async def confirmed(process: LoadProcess, task: Task) -> list[Event]:
@@ -64,6 +65,11 @@ def active(place: Place, text: str) -> int:
     return int(place.rows(f"{query} AND pid <> pg_backend_pid()")[0][0])
 
 
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, reaped or not."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 async def eventually(met: Callable[[], bool]) -> None:
     """Returns when a condition is met, which takes ten seconds at most."""
     for _ in range(200):
@@ -74,12 +80,12 @@ async def eventually(met: Callable[[], bool]) -> None:
 
 
 async def test_a_load_runs_in_a_process_and_commits_when_it_is_confirmed(
-    files: Place, target: Place, spares: Spares
+    files: Place, target: Place, nursery: Nursery
 ) -> None:
     files.people([(i, f"n{i}", 1, None, None) for i in range(ROWS)])
     plan_ = plan(person(), files, target)
     prepare(target.endpoint, plan_)
-    process = await spares.take()
+    process = await nursery.take()
     events = await confirmed(process, task(plan_, files, target))
     assert events[0] == Begun()
     assert events[-1] == Done(Counts(source=ROWS, inserted=ROWS))
@@ -87,12 +93,12 @@ async def test_a_load_runs_in_a_process_and_commits_when_it_is_confirmed(
     assert len(target.rows(CURRENT)) == ROWS
 
 
-async def test_a_load_that_nobody_confirms_gives_up(files: Place, target: Place, spares: Spares) -> None:
+async def test_a_load_that_nobody_confirms_gives_up(files: Place, target: Place, nursery: Nursery) -> None:
     files.people([(1, "a", 1, None, None)])
     plan_ = plan(person(), files, target)
     prepare(target.endpoint, plan_)
     attempt = task(plan_, files, target)
-    process = await spares.take()
+    process = await nursery.take()
     await process.start(Task(**vars(attempt) | {"confirm_seconds": 0.3}))
     events = [event async for event in process.events()]
     assert isinstance(events[-1], Failed)
@@ -100,11 +106,11 @@ async def test_a_load_that_nobody_confirms_gives_up(files: Place, target: Place,
     assert target.rows(CURRENT) == []
 
 
-async def test_a_stop_ends_the_statement_in_the_database(target: Place, spares: Spares) -> None:
+async def test_a_stop_ends_the_statement_in_the_database(target: Place, nursery: Nursery) -> None:
     target.people([(1, "a", 1, None, None)])
     plan_ = plan(person(SLOW, here=True), target, target)
     prepare(target.endpoint, plan_)
-    process = await spares.take()
+    process = await nursery.take()
     await process.start(task(plan_, target, target))
     await until(process, lambda event: isinstance(event, Line))
     await asyncio.sleep(0.2)
@@ -119,12 +125,12 @@ async def test_a_stop_ends_the_statement_in_the_database(target: Place, spares: 
 
 
 async def test_a_stop_ends_the_statement_in_the_source(
-    postgres: Place, tmp_path: Path, spares: Spares
+    postgres: Place, tmp_path: Path, nursery: Nursery
 ) -> None:
     warehouse = Place(DatabaseKind.SQLITE, str(tmp_path / "warehouse.db"))
     plan_ = plan(person(SLOW), postgres, warehouse)
     prepare(warehouse.endpoint, plan_)
-    process = await spares.take()
+    process = await nursery.take()
     await process.start(task(plan_, postgres, warehouse))
     await until(process, lambda event: isinstance(event, Line))
     await eventually(lambda: active(postgres, "WITH RECURSIVE") == 1)
@@ -132,11 +138,11 @@ async def test_a_stop_ends_the_statement_in_the_source(
     await eventually(lambda: active(postgres, "WITH RECURSIVE") == 0)
 
 
-async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Place, spares: Spares) -> None:
+async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Place, nursery: Nursery) -> None:
     postgres.people([(1, "a", 1, None, None)])
     plan_ = plan(person(SLOW, here=True), postgres, postgres)
     prepare(postgres.endpoint, plan_)
-    process = await spares.take()
+    process = await nursery.take()
     await process.start(task(plan_, postgres, postgres))
     await until(process, lambda event: isinstance(event, Line))
     os.kill(process.pid, signal.SIGSTOP)
@@ -146,16 +152,16 @@ async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Pla
 
 
 async def test_a_frozen_attempt_neither_hinders_the_next_one_nor_commits(
-    files: Place, target: Place, spares: Spares
+    files: Place, target: Place, nursery: Nursery
 ) -> None:
     files.people([(1, "a", 1, None, None)])
     plan_ = plan(person(), files, target)
     prepare(target.endpoint, plan_)
-    frozen = await spares.take()
+    frozen = await nursery.take()
     await frozen.start(task(plan_, files, target, fence=1, run_id="r"))
     await until(frozen, lambda event: isinstance(event, Ready))
     os.kill(frozen.pid, signal.SIGSTOP)
-    events = await confirmed(await spares.take(), task(plan_, files, target, fence=2, run_id="r"))
+    events = await confirmed(await nursery.take(), task(plan_, files, target, fence=2, run_id="r"))
     assert events[-1] == Done(Counts(source=1, inserted=1))
     assert any("arlier attempt" in line.message for line in events if isinstance(line, Line))
     with contextlib.suppress(ProcessLookupError):
@@ -168,26 +174,28 @@ async def test_a_frozen_attempt_neither_hinders_the_next_one_nor_commits(
 
 @pytest.mark.slow
 async def test_killed_at_any_moment_the_next_attempt_loads_exactly_the_same(
-    files: Place, target: Place, other: Place, spares: Spares
+    files: Place, target: Place, other: Place, nursery: Nursery
 ) -> None:
     undisturbed, plan_ = plan(person(), files, other), plan(person(), files, target)
     prepare(other.endpoint, undisturbed)
     prepare(target.endpoint, plan_)
     chance = random.Random(7)  # noqa: S311 - no secret
-    killed = 0
+    killed, took = 0, 0.5
     for round_ in range(10):
         files.people((i, f"n{i % 7 and round_}", i % 5 * round_, None, None) for i in range(ROWS + round_))
         expected = load(task(undisturbed, files, other, fence=round_ + 1))
-        first = await spares.take()
+        first = await nursery.take()
         loading = asyncio.create_task(
             confirmed(first, task(plan_, files, target, fence=2 * round_ + 1, run_id=f"r{round_}"))
         )
-        await asyncio.sleep(chance.uniform(0.05, 0.8))
+        await asyncio.sleep(chance.uniform(0, took))
         await first.kill()
         killed += isinstance((await loading)[-1], Failed)
+        begun = time.monotonic()
         events = await confirmed(
-            await spares.take(), task(plan_, files, target, fence=2 * round_ + 2, run_id=f"r{round_}")
+            await nursery.take(), task(plan_, files, target, fence=2 * round_ + 2, run_id=f"r{round_}")
         )
+        took = time.monotonic() - begun
         assert events[-1] == Done(expected.counts)
         assert target.rows(HISTORY) == other.rows(HISTORY)
     assert killed >= 5
@@ -196,10 +204,10 @@ async def test_killed_at_any_moment_the_next_attempt_loads_exactly_the_same(
 async def test_a_load_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import asyncio, time\n"
-        "from services.jobs.loading.process import LoadProcess\n"
+        "import asyncio\n"
+        "from services.jobs.loading.process import Nursery\n"
         "async def main():\n"
-        "    print((await LoadProcess.spare()).pid, flush=True)\n"
+        "    print((await Nursery().take()).pid, flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
@@ -210,11 +218,33 @@ async def test_a_load_dies_with_the_process_that_started_it(tmp_path: Path) -> N
     assert child.is_running()
     parent.kill()
     await parent.wait()
-    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    await eventually(lambda: gone(child))
+
+
+async def test_loads_end_with_what_forked_them_and_the_next_one_is_forked_anew(
+    target: Place, nursery: Nursery
+) -> None:
+    target.people([(1, "a", 1, None, None)])
+    plan_ = plan(person(SLOW, here=True), target, target)
+    prepare(target.endpoint, plan_)
+    process = await nursery.take()
+    await process.start(task(plan_, target, target))
+    await until(process, lambda event: isinstance(event, Line))
+    load = psutil.Process(process.pid)
+    forker = load.parent()
+    assert forker is not None
+    forker.kill()
+    events = [event async for event in process.events()]
+    assert isinstance(events[-1], Failed)
+    assert (events[-1].reason, events[-1].unavailable) == ("LOAD_LOST", True)
+    await eventually(lambda: gone(load))
+    again = await nursery.take()
+    assert psutil.Process(again.pid).parent() != forker
+    await again.kill()
 
 
 @pytest.mark.slow
-async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, spares: Spares) -> None:
+async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, nursery: Nursery) -> None:
     async def peak(rows: int, fence: int) -> float:
         postgres.do(
             "DROP TABLE IF EXISTS people",
@@ -225,7 +255,7 @@ async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, sp
         # Amounts are no decimals there, so that the load goes by batches.
         plan_ = plan(person(), postgres, postgres)
         prepare(postgres.endpoint, plan_)
-        process = await spares.take()
+        process = await nursery.take()
         await process.start(task(plan_, postgres, postgres, fence=fence))
         most = 0.0
         async for event in process.events():
@@ -241,10 +271,10 @@ async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, sp
     assert large - small < 60
 
 
-async def test_a_failure_is_told_in_a_sentence(files: Place, target: Place, spares: Spares) -> None:
+async def test_a_failure_is_told_in_a_sentence(files: Place, target: Place, nursery: Nursery) -> None:
     plan_ = plan(person("SELECT * FROM nobody"), files, target)
     prepare(target.endpoint, plan_)
-    process = await spares.take()
+    process = await nursery.take()
     await process.start(task(plan_, files, target))
     events = [event async for event in process.events()]
     assert isinstance(events[-1], Failed)
