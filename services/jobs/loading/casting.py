@@ -11,21 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kernel.databases.types import DataType
+from services.jobs.loading.columns import StageColumn
 from services.jobs.loading.converting import UnfitError, convert, explain, value
 from services.jobs.loading.events import MAX_VALUE, Reason, RejectedRow
 
 UNFIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnfitError)
 Unkept = Callable[[pa.Array, DataType], tuple[pa.Array, str] | None]
 """Which values of a type a target cannot keep, and why, as a sentence; None when it keeps any."""
-
-
-@dataclass(frozen=True)
-class StageColumn:
-    """A column of the stage; part of the business key or not."""
-
-    name: str
-    type: DataType
-    key: bool
 
 
 @dataclass(frozen=True)

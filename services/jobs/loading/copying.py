@@ -13,7 +13,7 @@ from psycopg import sql
 
 from kernel.databases.endpoints import Endpoint
 from kernel.databases.errors import QueryInvalidError, SourceUnavailableError
-from services.jobs.loading.casting import StageColumn
+from services.jobs.loading.columns import StageColumn
 from services.jobs.loading.errors import (
     TargetCancelledError,
     TargetDataError,

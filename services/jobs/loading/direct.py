@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from portolan.mapper.v1 import plan_pb2
-from services.jobs.loading.casting import StageColumn
+from services.jobs.loading.columns import StageColumn
 from services.jobs.loading.copying import BinaryCopy
 from services.jobs.loading.postgresql import PostgresqlTarget, table_name
 from services.jobs.loading.projecting import takes

@@ -17,7 +17,7 @@ from kernel.databases.endpoints import Endpoint
 from kernel.databases.errors import SourceUnavailableError
 from kernel.databases.postgresql import connect
 from kernel.databases.types import DataType, Kind
-from services.jobs.loading.casting import StageColumn
+from services.jobs.loading.columns import StageColumn
 from services.jobs.loading.errors import (
     TargetCancelledError,
     TargetDataError,

@@ -3,9 +3,9 @@
 from kernel.databases.endpoints import Endpoint
 from portolan.mapper.v1 import plan_pb2
 from services.jobs.errors import TargetRefusedError
+from services.jobs.loading.columns import data_type
 from services.jobs.loading.errors import TargetError
 from services.jobs.loading.ledger import Ledger
-from services.jobs.loading.staging import data_type
 from services.jobs.loading.targets import Target, open_target
 
 

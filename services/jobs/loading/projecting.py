@@ -25,7 +25,7 @@ from kernel.databases.postgresql_catalog import (
     VARCHAR,
 )
 from kernel.databases.types import Kind
-from services.jobs.loading.casting import StageColumn
+from services.jobs.loading.columns import StageColumn
 
 INTEGERS, FLOATS, TIMES = {INT2, INT4, INT8}, {FLOAT4, FLOAT8}, {TIMESTAMP, TIMESTAMPTZ, DATE}
 CAST = {

@@ -10,10 +10,8 @@ from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
 from kernel.databases.errors import QueryInvalidError
 from kernel.databases.sources import open_source
-from kernel.databases.types import DataType, Kind
-from portolan.common.v1 import datatypes_pb2
-from portolan.mapper.v1 import plan_pb2
-from services.jobs.loading.casting import CastBatch, Caster, StageColumn
+from services.jobs.loading.casting import CastBatch, Caster
+from services.jobs.loading.columns import stage_columns
 from services.jobs.loading.copying import BinaryCopy
 from services.jobs.loading.direct import load_directly
 from services.jobs.loading.errors import (
@@ -119,14 +117,3 @@ class _Told:
             if batch.rows.num_rows:
                 yield batch.rows
             self._teller.read(self.count)
-
-
-def stage_columns(plan: plan_pb2.LoadPlan) -> list[StageColumn]:
-    """The columns of a plan's stage."""
-    return [StageColumn(column.name, data_type(column.type), column.key) for column in plan.stage_columns]
-
-
-def data_type(message: datatypes_pb2.DataType) -> DataType:
-    """A type as the kernel has it."""
-    kind = Kind(datatypes_pb2.DataType.Kind.Name(message.kind).removeprefix("KIND_"))
-    return DataType(kind, length=message.length, precision=message.precision, scale=message.scale)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from kernel.databases.types import DataType
-from services.jobs.loading.casting import StageColumn
+from services.jobs.loading.columns import StageColumn
 
 Row = tuple[Any, ...]
 Tell = Callable[[str], None]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.databases.types import DataType, Kind
-from services.jobs.loading.casting import Caster, StageColumn
+from services.jobs.loading.casting import Caster
+from services.jobs.loading.columns import StageColumn
 from services.jobs.loading.events import Reason
 from services.jobs.loading.sqlite import stored
 
