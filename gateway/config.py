@@ -231,8 +231,11 @@ def _cluster(name: str, address: str) -> Json:
                 # Patient, since a machine may be busy; who is dead is known at once, when connecting fails.
                 "timeout": "3s",
                 "interval": "2s",
-                "no_traffic_interval": "2s",
-                "unhealthy_interval": "1s",
+                "unhealthy_edge_interval": "1s",
+                "unhealthy_interval": "0.25s",
+                # Until it has been called, one that starts is as one that is away.
+                "no_traffic_interval": "0.25s",
+                "no_traffic_healthy_interval": "2s",
                 "unhealthy_threshold": 3,
                 "healthy_threshold": 1,
                 "grpc_health_check": {},

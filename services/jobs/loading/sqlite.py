@@ -60,6 +60,8 @@ class SqliteTarget(Target):
         self._cancelled = False
         self.session = _session(os.getpid())
         self.dialect = SQLiteDialect_pysqlite(paramstyle="named")
+        if not Path(endpoint.path).parent.is_dir():
+            raise TargetError("The folder of the file does not exist.")
         with _translated():
             self._connection = sqlite3.connect(
                 endpoint.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False

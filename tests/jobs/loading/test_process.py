@@ -243,6 +243,16 @@ async def test_loads_end_with_what_forked_them_and_the_next_one_is_forked_anew(
     await again.kill()
 
 
+async def test_a_target_without_its_folder_is_refused_at_once(
+    files: Place, tmp_path: Path, nursery: Nursery
+) -> None:
+    files.people([(1, "a", 1, None, None)])
+    target = Place(DatabaseKind.SQLITE, str(tmp_path / "gone" / "warehouse.db"))
+    process = await nursery.take()
+    events = await confirmed(process, task(plan(person(), files, target), files, target))
+    assert events == [Failed("TARGET_REFUSED", "The folder of the file does not exist.")]
+
+
 @pytest.mark.slow
 async def test_memory_stays_flat_however_many_rows_there_are(postgres: Place, nursery: Nursery) -> None:
     async def peak(rows: int, fence: int) -> float:
