@@ -66,7 +66,8 @@ async def _measure() -> list[Figure]:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         bare, guarded = (_envoy(Path(each), f"127.0.0.1:{port}") for each in (without, with_it))
-        _unguard(bare[0].files.bootstrap)
+        _prepare(bare[0].files.bootstrap, guarded=False)
+        _prepare(guarded[0].files.bootstrap, guarded=True)
         async with bare[0], guarded[0]:
             figures = await asyncio.to_thread(_compare_all, bare[1], guarded[1], issuer.token())
         await server.stop(0)
@@ -85,14 +86,17 @@ def _compare_all(bare: int, guarded: int, token: str) -> list[Figure]:
     return [figure for size in COLUMNS for figure in _compare(size, bare, guarded, token)]
 
 
-def _unguard(bootstrap: Path) -> None:
+def _prepare(bootstrap: Path, *, guarded: bool) -> None:
+    """Takes the access log, which would be told here, and perhaps the guard out of a configuration."""
     config: Any = json.loads(bootstrap.read_text())
     listener = config["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    (rest,) = (route for route in routes if route["match"].get("prefix") == "/api/")
-    kind = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
-    rest["typed_per_filter_config"] = {"envoy.filters.http.lua": {"@type": kind, "disabled": True}}
+    del manager["access_log"]
+    if not guarded:
+        routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        (rest,) = (route for route in routes if route["match"].get("prefix") == "/api/")
+        kind = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
+        rest["typed_per_filter_config"] = {"envoy.filters.http.lua": {"@type": kind, "disabled": True}}
     bootstrap.write_text(json.dumps(config))
 
 
