@@ -121,7 +121,7 @@ def explain(error: grpc.RpcError, server: str) -> CommandError:
             UNREACHABLE,
             reason="UNREACHABLE",
         )
-    message = text[:1].upper() + text[1:].rstrip(".") + "."
+    message = text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
     if retry.HasField("retry_delay"):
         message += f" Try again in {max(1, retry.retry_delay.ToSeconds())} s."
     if code is grpc.StatusCode.INTERNAL and info.metadata.get("reference"):

@@ -125,7 +125,7 @@ async def test_a_connection_that_is_used_is_not_deleted_and_its_users_are_named(
     assert refused.message.endswith("the mappings DIM_A, DIM_B, DIM_C, DIM_D, DIM_E and others")
     world.mapper.users, world.jobs.users = {charts: ["DIM_A"]}, {charts: ["DIM_B"]}
     refused = await refusal(world.DeleteConnection(delete))
-    assert refused.message == "charts is used by the mappings DIM_A and the jobs DIM_B"
+    assert refused.message == "connection charts is used by the mappings DIM_A and the jobs DIM_B"
     world.mapper.users = {}
     assert (await refusal(world.DeleteConnection(delete))).metadata["jobs"] == "DIM_B"
     world.jobs.users = {}

@@ -105,7 +105,7 @@ def check_unused(name: str, mappings: Sequence[str], jobs: Sequence[str]) -> Non
             f"the {kind} {named[kind]}{' and others' if len(found) > MAX_NAMED else ''}"
             for kind, found in users.items()
         )
-        text = f"{name} is used by {' and '.join(told)}"
+        text = f"connection {name} is used by {' and '.join(told)}"
         raise ConnectionInUseError(text, fields=None, retry_after=None, connection=name, **named)
 
 
