@@ -128,5 +128,7 @@ with Supervisor([program], Path({str(tmp_path)!r}), print) as supervisor:
 
 
 def text(folder: Path, name: str) -> str:
-    path = folder / f"{name}.log"
-    return path.read_text() if path.exists() else ""
+    try:
+        return (folder / f"{name}.log").read_text()
+    except FileNotFoundError:  # not begun yet, or put aside just now
+        return ""
