@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cli.tokens import Tokens
+from kernel.errors import sentence
 from portolan.auth.v1.auth_pb2 import RefreshRequest, TokenPair
 from portolan.auth.v1.auth_pb2_grpc import AuthServiceStub
 from portolan.connections.v1.connections_pb2_grpc import ConnectionServiceStub
@@ -121,7 +122,7 @@ def explain(error: grpc.RpcError, server: str) -> CommandError:
             UNREACHABLE,
             reason="UNREACHABLE",
         )
-    message = text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    message = sentence(text)
     if retry.HasField("retry_delay"):
         message += f" Try again in {max(1, retry.retry_delay.ToSeconds())} s."
     if code is grpc.StatusCode.INTERNAL and info.metadata.get("reference"):

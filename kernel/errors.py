@@ -228,6 +228,12 @@ def from_status(status: status_pb2.Status) -> RefusedError | None:
     return error
 
 
+def sentence(message: str) -> str:
+    """A message, which may be a database's, as a sentence in one line."""
+    text = " ".join(message.split())
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 def _cut(text: str, size: int = MAX_TEXT) -> str:
     """A text in at most so many bytes of UTF-8."""
     return text.encode(errors="replace")[:size].decode(errors="ignore")

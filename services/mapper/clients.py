@@ -7,10 +7,9 @@ from google.rpc import status_pb2
 
 from kernel import clients
 from kernel.databases.endpoints import DatabaseKind
-from kernel.databases.types import DataType, Kind
+from kernel.databases.messages import data_type
 from kernel.errors import NotFoundError, from_status
 from kernel.resources import enum_name
-from portolan.common.v1 import datatypes_pb2
 from portolan.connections.v1 import connections_pb2 as connections
 from portolan.connections.v1.connections_pb2_grpc import ConnectionServiceStub
 from portolan.jobs.v1 import jobs_pb2 as jobs
@@ -20,7 +19,6 @@ from services.mapper.domain.validation import Described, Rejected
 
 DESCRIBE_SECONDS = 25.0
 KINDS = connections.DESCRIPTOR.enum_types_by_name["Kind"]
-TYPE_KINDS = datatypes_pb2.DataType.DESCRIPTOR.enum_types_by_name["Kind"]
 
 
 class Clients:
@@ -57,7 +55,7 @@ class Clients:
 
 
 def _described(description: connections.QueryDescription) -> Described:
-    return Described({column.name: _type(column.type) for column in description.columns})
+    return Described({column.name: data_type(column.type) for column in description.columns})
 
 
 def _rejected(status: status_pb2.Status) -> Rejected:
@@ -67,8 +65,3 @@ def _rejected(status: status_pb2.Status) -> Rejected:
     reason = Reason.QUERY_REFUSED if refused.reason == "QUERY_REFUSED" else Reason.QUERY_INVALID
     line, position = (int(refused.metadata.get(name, 0)) for name in ("line", "column"))
     return Rejected(reason, refused.message, line, position)
-
-
-def _type(of: datatypes_pb2.DataType) -> DataType:
-    kind = Kind(enum_name(TYPE_KINDS, of.kind) or Kind.OTHER)
-    return DataType(kind, of.length, of.precision, of.scale)

@@ -38,6 +38,13 @@ def lose_an_answer(
     monkeypatch.setattr(holds, "RETRY_SECONDS", 0.01)
 
 
+def held(database: Database) -> tuple[Run, Hold]:
+    """A run that a worker holds."""
+    make_job(database)
+    run = claim_of_a_new_run(database)
+    return run, Hold(database, run, Settings())
+
+
 def say(session: orm.Session, run: Run) -> None:
     """A line of the run's log."""
     logs.append(session, run, [logs.Entry(now(), Level.INFO, "Once.")])
@@ -46,9 +53,7 @@ def say(session: orm.Session, run: Run) -> None:
 async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_job(database)
-    run = claim_of_a_new_run(database)
-    hold = Hold(database, run, Settings())
+    run, hold = held(database)
     for number in (1, 2):
         lose_an_answer(database, monkeypatch)
         await hold.write(say)
@@ -58,9 +63,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
 async def test_a_new_fence_is_known_though_its_answer_is_lost(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_job(database)
-    run = claim_of_a_new_run(database)
-    hold = Hold(database, run, Settings())
+    run, hold = held(database)
     lose_an_answer(database, monkeypatch)
     await hold.renew()
     assert hold.lease.fence > run.fence
@@ -71,9 +74,7 @@ async def test_a_new_fence_is_known_though_its_answer_is_lost(
 async def test_a_run_that_was_taken_before_the_answer_came_is_lost(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_job(database)
-    run = claim_of_a_new_run(database)
-    hold = Hold(database, run, Settings())
+    run, hold = held(database)
     lose_an_answer(database, monkeypatch, lambda: claimed(database, "w2", later=dt.timedelta(minutes=1)))
     with pytest.raises(LeaseLostError):
         await hold.write(say)

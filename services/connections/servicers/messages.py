@@ -10,10 +10,9 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from kernel.databases.endpoints import DatabaseKind, SslMode
+from kernel.databases.messages import type_message
 from kernel.databases.sources import Column, Table
-from kernel.databases.types import DataType
 from kernel.resources import enum_name, enum_number, to_message
-from portolan.common.v1 import datatypes_pb2
 from portolan.connections.v1 import connections_pb2 as pb
 from services.connections.domain.access import POSTGRESQL_PORT
 from services.connections.domain.connections import Definition
@@ -71,12 +70,7 @@ def definition(message: pb.Connection) -> Definition:
 
 def to_column(column: Column) -> pb.Column:
     """A column."""
-    return to_message(column, pb.Column, type=to_type(column.type))
-
-
-def to_type(of: DataType) -> datatypes_pb2.DataType:
-    """A type."""
-    return to_message(of, datatypes_pb2.DataType)
+    return to_message(column, pb.Column, type=type_message(column.type))
 
 
 def to_table(table: Table) -> pb.Table:

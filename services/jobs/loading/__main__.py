@@ -63,12 +63,16 @@ class Forker:
 
     def _load(self, channel: int, parent: int) -> NoReturn:
         """Is the child. It closes nothing at its end: what is open belongs to nobody any more."""
+        status = os.EX_SOFTWARE
         try:
             die_with_parent(signal.SIGKILL, parent)
             self._worker.close()
             child.run(channel)
+            status = os.EX_OK
+        except Exception:  # noqa: BLE001 - the worker hears only that this process has ended
+            logs.logger(__name__).exception("fault in a load's process")
         finally:
-            os._exit(os.EX_OK)
+            os._exit(status)
 
     def _reap(self, name: str, pid: int, gone: int) -> None:
         self._ready.unregister(gone)

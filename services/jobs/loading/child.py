@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from kernel import logs
 from kernel.databases.errors import SourceUnavailableError
-from kernel.errors import RefusedError, UnavailableError
+from kernel.errors import RefusedError, UnavailableError, sentence
 from services.jobs.loading.engine import Load
 from services.jobs.loading.errors import LoadError, StoppedError, UnconfirmedError
 from services.jobs.loading.events import COMMIT, LENGTH, STOP, Event, Failed, framed, to_json
@@ -93,12 +93,6 @@ class Process:
         while True:
             self._load.stop()
             threading.Event().wait(STOP_AGAIN_SECONDS)
-
-
-def sentence(message: str) -> str:
-    """A message, which may be a database's, as a sentence of the run's log."""
-    text = " ".join(message.split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def run(socket: int) -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from kernel.databases.types import DataType, Kind
-from portolan.common.v1 import datatypes_pb2
+from kernel.databases.messages import data_type
+from kernel.databases.types import DataType
 from portolan.mapper.v1 import plan_pb2
 
 
@@ -19,9 +19,3 @@ class StageColumn:
 def stage_columns(plan: plan_pb2.LoadPlan) -> list[StageColumn]:
     """The columns of a plan's stage."""
     return [StageColumn(column.name, data_type(column.type), column.key) for column in plan.stage_columns]
-
-
-def data_type(message: datatypes_pb2.DataType) -> DataType:
-    """A type as the kernel has it."""
-    kind = Kind(datatypes_pb2.DataType.Kind.Name(message.kind).removeprefix("KIND_"))
-    return DataType(kind, length=message.length, precision=message.precision, scale=message.scale)

@@ -69,6 +69,7 @@ HOLDING = {
 }
 """The types that may keep the values of each kind."""
 WHOLE_DIGITS = {Kind.INTEGER: 10, Kind.BIG_INTEGER: 19}
+"""The most digits that whole numbers have."""
 CSV = pa.csv.WriteOptions(include_header=False)
 
 

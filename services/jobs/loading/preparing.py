@@ -1,9 +1,9 @@
 """Making a target table ready for its loads."""
 
 from kernel.databases.endpoints import Endpoint
+from kernel.databases.messages import data_type
 from portolan.mapper.v1 import plan_pb2
 from services.jobs.errors import TargetRefusedError
-from services.jobs.loading.columns import data_type
 from services.jobs.loading.errors import TargetError
 from services.jobs.loading.ledger import Ledger
 from services.jobs.loading.targets import Target, open_target

@@ -9,7 +9,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from itertools import count
-from typing import Self, cast
+from typing import Self
 
 from kernel.databases.endpoints import DatabaseKind, Endpoint
 from services.jobs.loading.events import COMMIT, LENGTH, STOP, Done, Event, Failed, framed, from_json
@@ -116,19 +116,22 @@ class Nursery:
 
     async def open(self) -> None:
         """Starts what forks, unless it is there. It dies with the thread that calls this."""
-        async with self._opening:
-            if self._forker is None or self._forker.gone:
-                self._forker = await _Forker.started(self._log_level)
+        await self._opened()
 
     async def take(self) -> LoadProcess:
         """A process that waits for its task."""
-        await self.open()
-        return await cast("_Forker", self._forker).fork()
+        return await (await self._opened()).fork()
 
     async def close(self) -> None:
         """Ends what forks, and all loads."""
         if self._forker is not None:
             await self._forker.kill()
+
+    async def _opened(self) -> "_Forker":
+        async with self._opening:
+            if self._forker is None or self._forker.gone:
+                self._forker = await _Forker.started(self._log_level)
+            return self._forker
 
 
 class _Forker:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from kernel.databases import queries
 from kernel.databases.endpoints import DatabaseKind
+from kernel.databases.messages import type_message
 from portolan.connections.v1.connections_pb2 import Kind
 from portolan.mapper.v1 import plan_pb2 as pb
 from services.mapper.compiler.dialects import Dialect
@@ -12,7 +13,7 @@ from services.mapper.compiler.merge import Merge
 from services.mapper.compiler.source import source_query
 from services.mapper.compiler.sqlite import Sqlite
 from services.mapper.compiler.stage import stage_message, stage_table
-from services.mapper.compiler.target import column_type, target_message, target_table, type_message
+from services.mapper.compiler.target import column_type, target_message, target_table
 from services.mapper.definition import Definition
 
 BATCH_ROWS = 50_000

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.expression import quoted_name
 
+from kernel.databases.messages import type_message
 from kernel.databases.types import DataType, Kind, parse_code
-from portolan.common.v1 import datatypes_pb2
 from portolan.mapper.v1 import plan_pb2 as pb
 from services.mapper.compiler.dialects import MOMENT, Dialect
 from services.mapper.compiler.names import NameRefusedError, shortened
@@ -120,12 +120,6 @@ def target_message(target: Target, dialect: Dialect) -> pb.TargetTable:
         ],
         create_indexes=[dialect.sql(sa.schema.CreateIndex(_key_index(target, dialect), if_not_exists=True))],
     )
-
-
-def type_message(of: DataType) -> datatypes_pb2.DataType:
-    """A type as a message."""
-    kind = datatypes_pb2.DataType.Kind.Value(f"KIND_{of.kind}")
-    return datatypes_pb2.DataType(kind=kind, length=of.length, precision=of.precision, scale=of.scale)
 
 
 def _key_index(target: Target, dialect: Dialect) -> sa.Index:

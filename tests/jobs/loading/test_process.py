@@ -18,6 +18,7 @@ from services.jobs.loading import prepare
 from services.jobs.loading.events import Begun, Counts, Done, Event, Failed, Line, Progress, Ready
 from services.jobs.loading.process import LoadProcess, Nursery, ensure_gone
 from services.jobs.loading.tasks import Task
+from services.mapper.definition import Definition
 from tests.jobs.loading.places import CURRENT, HISTORY, Place, load, person, plan, run_of, task
 
 ROWS = 3000
@@ -50,6 +51,16 @@ async def until(process: LoadProcess, met: Callable[[Event], bool]) -> None:
         assert not isinstance(event, Failed), event
         if met(event):
             return
+
+
+async def under_way(nursery: Nursery, source: Place, target: Place, definition: Definition) -> LoadProcess:
+    """A load that has begun to read."""
+    plan_ = plan(definition, source, target)
+    prepare(target.endpoint, plan_)
+    process = await nursery.take()
+    await process.start(task(plan_, source, target))
+    await until(process, lambda event: isinstance(event, Line))
+    return process
 
 
 def backends(target: Place) -> int:
@@ -108,11 +119,7 @@ async def test_a_load_that_nobody_confirms_gives_up(files: Place, target: Place,
 
 async def test_a_stop_ends_the_statement_in_the_database(target: Place, nursery: Nursery) -> None:
     target.people([(1, "a", 1, None, None)])
-    plan_ = plan(person(SLOW, here=True), target, target)
-    prepare(target.endpoint, plan_)
-    process = await nursery.take()
-    await process.start(task(plan_, target, target))
-    await until(process, lambda event: isinstance(event, Line))
+    process = await under_way(nursery, target, target, person(SLOW, here=True))
     await asyncio.sleep(0.2)
     await process.stop(5)
     await ensure_gone(target.endpoint, run_of(target))
@@ -128,11 +135,7 @@ async def test_a_stop_ends_the_statement_in_the_source(
     postgres: Place, tmp_path: Path, nursery: Nursery
 ) -> None:
     warehouse = Place(DatabaseKind.SQLITE, str(tmp_path / "warehouse.db"))
-    plan_ = plan(person(SLOW), postgres, warehouse)
-    prepare(warehouse.endpoint, plan_)
-    process = await nursery.take()
-    await process.start(task(plan_, postgres, warehouse))
-    await until(process, lambda event: isinstance(event, Line))
+    process = await under_way(nursery, postgres, warehouse, person(SLOW))
     await eventually(lambda: active(postgres, "WITH RECURSIVE") == 1)
     await process.stop(5)
     await eventually(lambda: active(postgres, "WITH RECURSIVE") == 0)
@@ -140,11 +143,7 @@ async def test_a_stop_ends_the_statement_in_the_source(
 
 async def test_a_frozen_process_is_killed_and_its_sessions_with_it(postgres: Place, nursery: Nursery) -> None:
     postgres.people([(1, "a", 1, None, None)])
-    plan_ = plan(person(SLOW, here=True), postgres, postgres)
-    prepare(postgres.endpoint, plan_)
-    process = await nursery.take()
-    await process.start(task(plan_, postgres, postgres))
-    await until(process, lambda event: isinstance(event, Line))
+    process = await under_way(nursery, postgres, postgres, person(SLOW, here=True))
     os.kill(process.pid, signal.SIGSTOP)
     await process.stop(0.2)
     await ensure_gone(postgres.endpoint, run_of(postgres))
@@ -225,11 +224,7 @@ async def test_loads_end_with_what_forked_them_and_the_next_one_is_forked_anew(
     target: Place, nursery: Nursery
 ) -> None:
     target.people([(1, "a", 1, None, None)])
-    plan_ = plan(person(SLOW, here=True), target, target)
-    prepare(target.endpoint, plan_)
-    process = await nursery.take()
-    await process.start(task(plan_, target, target))
-    await until(process, lambda event: isinstance(event, Line))
+    process = await under_way(nursery, target, target, person(SLOW, here=True))
     load = psutil.Process(process.pid)
     forker = load.parent()
     assert forker is not None
@@ -241,6 +236,17 @@ async def test_loads_end_with_what_forked_them_and_the_next_one_is_forked_anew(
     again = await nursery.take()
     assert psutil.Process(again.pid).parent() != forker
     await again.kill()
+
+
+async def test_a_process_that_cannot_read_its_task_says_so_and_ends(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Task, "to_json", lambda _: b"no task")
+    process = await nursery.take()
+    await process.start(Task.__new__(Task))
+    events = [event async for event in process.events()]
+    lost = f"The process of the load ended before the load did: status {os.EX_SOFTWARE}."
+    assert events == [Failed("LOAD_LOST", lost, unavailable=True)]
 
 
 async def test_a_target_without_its_folder_is_refused_at_once(
