@@ -229,9 +229,8 @@ def from_status(status: status_pb2.Status) -> RefusedError | None:
 
 
 def sentence(message: str) -> str:
-    """A message, which may be a database's, as a sentence in one line."""
-    text = " ".join(message.split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """A message, which may be a database's, as a sentence."""
+    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
 
 
 def _cut(text: str, size: int = MAX_TEXT) -> str:

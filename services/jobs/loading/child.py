@@ -64,10 +64,10 @@ class Process:
         try:
             self._load.run()
         except LoadError as error:
-            self._channel.tell(Failed(error.reason, sentence(str(error)), error.unavailable))
+            self._channel.tell(Failed(error.reason, _line(str(error)), error.unavailable))
         except RefusedError as error:
             unavailable = isinstance(error, UnavailableError | SourceUnavailableError)
-            self._channel.tell(Failed(error.reason, sentence(error.message), unavailable))
+            self._channel.tell(Failed(error.reason, _line(error.message), unavailable))
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker must be told
             logs.logger(__name__).exception("fault in a load", run=self._task.run_id)
             self._channel.tell(Failed("INTERNAL", f"A fault of Portolan's own: {type(error).__name__}."))
@@ -93,6 +93,11 @@ class Process:
         while True:
             self._load.stop()
             threading.Event().wait(STOP_AGAIN_SECONDS)
+
+
+def _line(message: str) -> str:
+    """A message as a line of the run's log."""
+    return sentence(" ".join(message.split()))
 
 
 def run(socket: int) -> None:
