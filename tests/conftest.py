@@ -33,10 +33,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The SQLAlchemy URL of a fresh, empty PostgreSQL database, which is dropped after the test."""
-    database = postgres_server.create_database()
+    """The SQLAlchemy URL of a fresh, empty PostgreSQL database, which another test gets next."""
+    database = postgres_server.take_database()
     yield postgres_server.url(database)
-    postgres_server.drop_database(database)
+    postgres_server.leave_database(database)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -22,6 +22,25 @@ HOST = "127.0.0.1"
 USER = "portolan"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity
+WHERE datname = {} AND backend_type = 'client backend'
+"""
+EMPTY = """
+DO $$
+DECLARE
+  found text;
+BEGIN
+  FOR found IN SELECT nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  LOOP
+    EXECUTE format('DROP SCHEMA %I CASCADE', found);
+  END LOOP;
+  PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+  CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+  GRANT USAGE ON SCHEMA public TO PUBLIC;
+END $$
+"""
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum_naptime": "10s"}
 
 
@@ -40,6 +59,7 @@ class PostgresServer:
         self.port = 0
         self.user = USER
         self.password = ""
+        self._left: list[str] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -130,6 +150,19 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         """Drops a database and ends its sessions."""
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def take_database(self) -> str:
+        """The name of an empty database, to be left by who takes it: a new one costs a third of a second."""
+        return self._left.pop() if self._left else self.create_database()
+
+    def leave_database(self, name: str) -> None:
+        """Makes a database as new for the next who takes one, and ends its sessions."""
+        database = sql.Identifier(name)
+        self._administer(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
+        self._administer(sql.SQL(END_SESSIONS).format(sql.Literal(name)))
+        with psycopg.connect(self.url(name), autocommit=True) as connection:
+            connection.execute(EMPTY)
+        self._left.append(name)
 
     def _administer(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:

@@ -74,7 +74,7 @@ async def world(
     secrets = KeyRing.load(tmp_path / "keys")
     database = Database(database_url, "connections", pool=8)
     migrations.upgrade(database, "connections")
-    customer = postgres_server.create_database()
+    customer = postgres_server.take_database()
     parts = sa.make_url(postgres_server.url(customer))
     with psycopg.connect(postgres_server.url(customer)) as connection:
         connection.execute(
@@ -104,7 +104,7 @@ async def world(
         world = World(stub, issuer, database, secrets, folder, settings, policy, mapper, jobs, address, users)
         yield world.as_caller(issuer.token())
     database.close()
-    await asyncio.to_thread(postgres_server.drop_database, customer)
+    await asyncio.to_thread(postgres_server.leave_database, customer)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def world(database: Database, tmp_path: Path, request: pytest.FixtureRequest) ->
         yield World(tmp_path / "charts", sa.make_url(f"sqlite:///{tmp_path}/warehouse.db"))
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.create_database()
+    name = server.take_database()
     yield World(tmp_path / "charts", sa.make_url(server.url(name)))
-    server.drop_database(name)
+    server.leave_database(name)
 
 
 def plan(reference: str = "DIM_CARRIER", *, parameters: tuple[str, ...] = ()) -> plan_pb2.LoadPlan:

@@ -40,6 +40,6 @@ def other(target: Place, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
         yield Place(DatabaseKind.SQLITE, str(tmp_path / "other.db"))
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.create_database()
+    name = server.take_database()
     yield Place(DatabaseKind.POSTGRESQL, server.url(name))
-    server.drop_database(name)
+    server.leave_database(name)

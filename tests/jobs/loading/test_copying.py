@@ -70,9 +70,9 @@ def fact(logic: str, types: dict[str, str], table: str = "fct") -> Definition:
 @pytest.fixture
 def source(postgres_server: PostgresServer) -> Any:
     """A database to read from."""
-    name = postgres_server.create_database()
+    name = postgres_server.take_database()
     yield Place(DatabaseKind.POSTGRESQL, postgres_server.url(name))
-    postgres_server.drop_database(name)
+    postgres_server.leave_database(name)
 
 
 def contents(place: Place, table: str) -> Sequence[tuple[Any, ...]]:
