@@ -9,7 +9,9 @@ from tests.postgres import PostgresServer
 def test_a_database_that_is_taken_again_is_as_new(postgres_server: PostgresServer) -> None:
     def seen(name: str) -> tuple[object, ...]:
         with psycopg.connect(postgres_server.url(name)) as connection:
-            schemas = connection.execute("SELECT nspname, nspacl, nspowner FROM pg_namespace ORDER BY 1")
+            schemas = connection.execute(
+                "SELECT nspname, nspacl, nspowner FROM pg_namespace WHERE nspname !~ '_temp_' ORDER BY 1"
+            )
             relations = connection.execute("SELECT relname FROM pg_class WHERE relname !~ '^pg_' ORDER BY 1")
             objects = connection.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone()
             setting = connection.execute("SHOW statement_timeout").fetchone()
