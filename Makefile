@@ -41,10 +41,11 @@ check: gen ## Lint, formatting, types, import contracts, proto rules, migrations
 	$(BIN)/pytest tests/suite/test_migrations.py
 
 test: gen ## Run every test
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not timed'
+	$(BIN)/pytest -m timed -n 0
 
 quick: gen ## Run the tests that take less than ten seconds each
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not timed'
 
 demo: gen ## Load a warehouse from real data, change the source, load again, and show it all
 	$(BIN)/portolan demo

@@ -50,6 +50,7 @@ async def test_a_password_is_taken_exactly_as_given(ada: Running) -> None:
         assert (await refusal(ada.login(password=password))).reason == "CREDENTIALS_REFUSED"
 
 
+@pytest.mark.timed
 async def test_the_fourth_failure_makes_the_next_attempt_wait(ada: Running) -> None:
     for _ in range(4):
         assert (await refusal(ada.login(password="wrong"))).reason == "CREDENTIALS_REFUSED"
@@ -149,6 +150,7 @@ async def test_logins_beyond_what_memory_allows_are_refused_at_once(tmp_path: Pa
         assert 1 <= len(refused) <= 7
 
 
+@pytest.mark.timed
 def test_an_unknown_user_takes_as_long_as_a_wrong_password() -> None:
     checker = passwords.Passwords(time_cost=2, memory=19456, checks=1, queue=0)
     known = checker.hash(PASSWORD)

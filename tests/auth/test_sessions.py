@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import grpc
+import pytest
 import sqlalchemy as sa
 
 from kernel import app, clients
@@ -16,6 +17,9 @@ from portolan.auth.v1 import auth_pb2 as pb
 from services.auth.models import RefreshToken, Revocation, User, UserSession
 from tests.auth.running import Running
 from tests.servers import bearer, connect, refusal
+
+PATIENCE = 10
+"""How many seconds are waited for what comes at once, but for a machine that has other things to do."""
 
 
 def _age(auth: Running, seconds: int) -> None:
@@ -132,6 +136,7 @@ async def test_only_digests_of_refresh_tokens_are_kept(auth: Running) -> None:
     assert pair.refresh_token.encode() not in digests
 
 
+@pytest.mark.timed
 async def test_a_logout_reaches_another_service_within_two_seconds(auth: Running) -> None:
     pair = await auth.bootstrap()
     identity = ServiceIdentity.load(auth.settings.keys, "jobs")
@@ -189,7 +194,7 @@ async def test_revocations_are_for_services_alone(auth: Running) -> None:
 async def test_a_watcher_hears_at_once_that_it_is_connected(auth: Running) -> None:
     metadata = clients.metadata(auth.identity.token())
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(), metadata=metadata)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         response = await stream.read()
     assert response == pb.WatchRevocationsResponse()
     stream.cancel()
@@ -200,8 +205,8 @@ async def _next(auth: Running, refresh_token: str) -> str:
 
 
 async def _revoked(auth: Running, access_token: str) -> None:
-    """Waits until the service itself refuses a token, at most two seconds."""
-    async with asyncio.timeout(2):
+    """Waits until the service itself refuses a token."""
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 await auth.me(access_token)
@@ -214,7 +219,7 @@ async def _revoked(auth: Running, access_token: str) -> None:
 async def _revocations(auth: Running, *, after: int, count: int) -> AsyncIterator[pb.Revocation]:
     metadata = clients.metadata(auth.identity.token())
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(after=after), metadata=metadata)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async for response in stream:
             for item in response.revocations:
                 yield item

@@ -115,6 +115,7 @@ def rows(suite: Running, query: str) -> list[Any]:
         return warehouse.execute(query).fetchall()
 
 
+@pytest.mark.timed
 def test_the_suite_is_healthy_in_under_ten_seconds(suite: Running) -> None:
     assert suite.seconds < 10
 

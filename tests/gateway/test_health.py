@@ -34,6 +34,7 @@ async def test_health_tells_which_service_is_down(tmp_path: Path, down: str) -> 
         assert answer.json() == {"status": "NOT_SERVING", "services": states}
 
 
+@pytest.mark.timed
 async def test_health_answers_when_a_service_is_silent_and_sees_it_come_back(tmp_path: Path) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     port = silent.getsockname()[1]

@@ -148,6 +148,7 @@ async def test_a_tail_that_does_not_follow_ends_after_what_there_is(
         assert {response.end_state for response in responses} == {pb.Run.STATE_UNSPECIFIED}
 
 
+@pytest.mark.timed
 async def test_a_line_arrives_soon_after_it_is_written(database: Database, tmp_path: Path) -> None:
     run = running(database)
     async with served(database, tmp_path / "keys") as (stub, metadata):

@@ -125,6 +125,7 @@ def test_a_service_starts_serves_and_stops(tmp_path: Path, number: signal.Signal
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
 
 
+@pytest.mark.timed
 def test_a_stop_is_next_to_no_work(tmp_path: Path) -> None:
     before = ended_children()
     with child(SERVICE, tmp_path) as service:

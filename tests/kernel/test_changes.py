@@ -91,6 +91,7 @@ async def settled(changes: Changes) -> int:
     return changes.cursor
 
 
+@pytest.mark.timed
 async def test_a_commit_of_another_process_wakes_within_a_tenth_of_a_second(
     changes: Changes, writer: Writer
 ) -> None:
@@ -105,6 +106,7 @@ async def test_a_commit_of_another_process_wakes_within_a_tenth_of_a_second(
     assert max(delays) < 2
 
 
+@pytest.mark.timed
 async def test_nothing_wakes_nobody(changes: Changes) -> None:
     cursor = await settled(changes)
     started = time.perf_counter()
@@ -120,6 +122,7 @@ async def test_reading_wakes_nobody(changes: Changes, database: Database) -> Non
     assert changes.cursor == cursor
 
 
+@pytest.mark.timed
 async def test_a_commit_before_the_wait_is_not_missed(changes: Changes, writer: Writer) -> None:
     cursor = await settled(changes)
     await asyncio.to_thread(writer.commit)
@@ -128,6 +131,7 @@ async def test_a_commit_before_the_wait_is_not_missed(changes: Changes, writer: 
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.timed
 async def test_a_commit_of_this_process_wakes(changes: Changes, database: Database) -> None:
     cursor = await settled(changes)
 
@@ -141,6 +145,7 @@ async def test_a_commit_of_this_process_wakes(changes: Changes, database: Databa
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.timed
 async def test_several_who_wait_see_every_row(changes: Changes, database: Database, writer: Writer) -> None:
     async def follow() -> int:
         woken = 0

@@ -169,6 +169,7 @@ async def test_the_caller_passes_through_a_service(stub: Stub, issuer: Issuer) -
     assert (await stub.GetMe(auth_pb2.GetMeRequest(), metadata=metadata)).user_id == "eve"
 
 
+@pytest.mark.timed
 async def test_the_deadline_passes_through_a_service(stub: Stub, issuer: Issuer) -> None:
     metadata = bearer(issuer.token())
     me = await stub.GetMe(auth_pb2.GetMeRequest(), metadata=metadata, timeout=4)
@@ -180,6 +181,7 @@ async def test_the_deadline_passes_through_a_service(stub: Stub, issuer: Issuer)
     assert time.perf_counter() - started < 0.8
 
 
+@pytest.mark.timed
 async def test_a_service_that_is_not_there_is_unavailable_at_once(deserted: Stub, issuer: Issuer) -> None:
     started = time.perf_counter()
     calls = [deserted.GetMe(auth_pb2.GetMeRequest(), metadata=bearer(issuer.token())) for _ in range(5)]

@@ -123,6 +123,7 @@ async def test_a_cookie_signs_in_only_where_nothing_is_changed(stub: "Stub", iss
     assert (await refusal(stub.Logout(auth_pb2.LogoutRequest(), metadata=cookie))).reason == "TOKEN_MISSING"
 
 
+@pytest.mark.timed
 async def test_too_many_calls_fail_at_once_and_health_still_answers(issuer: Issuer) -> None:
     async with serve(issuer, Probe(), threads=2) as address, connect(address) as channel:
         stub = auth_pb2_grpc.AuthServiceStub(channel)

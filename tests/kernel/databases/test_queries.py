@@ -228,6 +228,7 @@ def test_an_honest_query_passes_as_it_is_written(kind: DatabaseKind, query: str)
     assert bind(checked, None) == checked.text
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "query",
     [

@@ -133,6 +133,7 @@ def test_an_empty_result_gives_one_empty_batch(place: Place) -> None:
     assert batch.schema.names == ["id", "name"]
 
 
+@pytest.mark.timed
 def test_a_query_ends_at_its_time_limit(place: Place) -> None:
     with open_source(place.endpoint, time_limit=0.3) as source:
         started = time.monotonic()
