@@ -12,7 +12,8 @@ from typing import Any
 import adbc_driver_postgresql
 import psycopg
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi as adbc
+from adbc_driver_manager import AdbcConnection, AdbcStatement, Error
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg import conninfo, generators
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -118,7 +119,7 @@ class PostgresqlSource(Source):
             "SET LOCAL timezone = 'UTC'",
             CHECK_CLIENT,
         )
-        self._cursor: Any = None
+        self._statement: AdbcStatement | None = None
 
     def server(self) -> str:
         """The product and version."""
@@ -149,10 +150,8 @@ class PostgresqlSource(Source):
         if not fields:
             raise QueryInvalidError("the query returns no columns")
         text = arrow.projected(query, [not read_exactly(oid) for _, oid, _ in fields], "text", limit)
-        with self._arrow() as cursor:
-            cursor.execute(text)
+        with self._arrow(text) as reader:
             rows = 0
-            reader = cursor._results.reader  # noqa: SLF001 - the public one drops what the server says of an error
             for batch in reader:
                 columns = [arrow.storable(column, INFINITE_DATES, INFINITE_TIMES) for column in batch.columns]
                 rows += batch.num_rows
@@ -163,9 +162,9 @@ class PostgresqlSource(Source):
     def _interrupt(self) -> None:
         with contextlib.suppress(psycopg.Error):
             self._connection.cancel_safe(timeout=CANCEL_SECONDS)
-        if (cursor := self._cursor) is not None:
-            with contextlib.suppress(adbc.Error):
-                cursor.adbc_cancel()
+        if (statement := self._statement) is not None:
+            with contextlib.suppress(Error):
+                statement.cancel()
 
     def _break_off(self) -> None:
         """Hangs up on a server that is silent: whoever waits for it sees the connection end."""
@@ -238,32 +237,45 @@ class PostgresqlSource(Source):
             timer.cancel()
 
     @contextlib.contextmanager
-    def _arrow(self) -> Iterator[Any]:
-        """An ADBC cursor in a read-only transaction on a connection of its own."""
+    def _arrow(self, query: str) -> Iterator[AdbcRecordBatchReader]:
+        """The result of a query, in a read-only transaction on a connection of its own.
+
+        It goes by the driver itself, since its DB-API layer loads pandas, and by the driver's own reader,
+        since pyarrow's drops what the server says of an error.
+        """
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self._busy())
-                connection = adbc.connect(conninfo.make_conninfo(**parameters(self._endpoint)))
-                stack.enter_context(connection)
-                cursor = stack.enter_context(connection.cursor())
+                uri = conninfo.make_conninfo(**parameters(self._endpoint))
+                database = stack.enter_context(adbc_driver_postgresql.connect(uri))
+                connection = stack.enter_context(AdbcConnection(database))
+                connection.set_autocommit(False)
+                self._statement = stack.enter_context(AdbcStatement(connection))
                 for setting in ("SET TRANSACTION READ ONLY", *self._settings):
-                    cursor.execute(setting)
+                    self._statement.set_sql_query(setting)
+                    self._statement.execute_update()
                 size = adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value
-                cursor.adbc_statement.set_options(**{size: str(BATCH_BYTES)})
-                # Closing a cursor would read the rest of its result first.
+                self._statement.set_options(**{size: str(BATCH_BYTES)})
+                self._statement.set_sql_query(query)
+                stream, _ = self._statement.execute_query()
+                reader = AdbcRecordBatchReader._import_from_c(stream.address)  # noqa: SLF001 - it has no public one
+                stack.enter_context(reader)
+                # Closing a reader would read the rest of its result first.
                 stack.callback(self._abandon)
-                self._cursor = cursor
-                yield cursor
-        except (adbc.Error, pa.ArrowException, OSError) as error:
+                yield reader
+        except (Error, pa.ArrowException, OSError) as error:
             told = {key: value.decode() for key, value in getattr(error, "details", None) or ()}
             message = told.get(b"PG_DIAG_MESSAGE_PRIMARY") or _server_message(str(error))
             hint = told.get(b"PG_DIAG_MESSAGE_HINT")
             raise self._failure(getattr(error, "sqlstate", None), message, hint) from None
+        finally:
+            self._statement = None
 
     def _abandon(self) -> None:
-        cursor, self._cursor = self._cursor, None
-        with contextlib.suppress(adbc.Error):
-            cursor.adbc_cancel()
+        statement, self._statement = self._statement, None
+        if statement is not None:
+            with contextlib.suppress(Error):
+                statement.cancel()
 
     def _failure(
         self, state: str | None, message: str, hint: str | None, place: str | None = None, query: str = ""

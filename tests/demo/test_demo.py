@@ -36,7 +36,7 @@ def test_the_demonstration_can_be_repeated_and_loads_postgresql(
     played: Played, tmp_path: Path, postgres_url: str
 ) -> None:
     data = tmp_path / "again"
-    shutil.copytree(played.data, data)
+    shutil.copytree(played.data, data, ignore=shutil.ignore_patterns("gateway"))  # has sockets
     demo(data, "--postgres", postgres_url)
     with psycopg.connect(postgres_url) as warehouse:
         _check(warehouse.execute(f"SELECT {COLUMNS} FROM portolan_demo.fct_flight"), data)
