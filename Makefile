@@ -14,7 +14,7 @@ help: ## List the targets
 
 $(BIN)/portolan: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "portolan.pth").write_text("".join(f"{pathlib.Path(part).resolve()}\n" for part in (".", "gen")))'
 	touch $@
@@ -65,7 +65,8 @@ bench: gen ## Measure against the peers and limits named in bench/README.md
 	$(BIN)/python -m bench
 
 lock: ## Resolve the dependencies anew
-	uv pip compile pyproject.toml --group dev --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade -o requirements.lock
+	# The demonstration's data come in a package that asks for pandas, which pyarrow and all that uses it load then.
+	uv pip compile pyproject.toml --group dev --overrides <(echo "pandas; python_version < '3'") --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade -o requirements.lock
 	uv pip compile pyproject.toml --group bench -c requirements.lock --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o bench/requirements.lock
 
 clean: ## Remove all that is generated; keeps data/

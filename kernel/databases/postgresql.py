@@ -240,8 +240,8 @@ class PostgresqlSource(Source):
     def _arrow(self, query: str) -> Iterator[AdbcRecordBatchReader]:
         """The result of a query, in a read-only transaction on a connection of its own.
 
-        It goes by the driver itself, since its DB-API layer loads pandas, and by the driver's own reader,
-        since pyarrow's drops what the server says of an error.
+        It goes by the driver itself, since its DB-API layer loads half of pyarrow, and by the driver's own
+        reader, since pyarrow's drops what the server says of an error.
         """
         try:
             with contextlib.ExitStack() as stack:

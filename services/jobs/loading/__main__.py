@@ -17,6 +17,8 @@ import sys
 from itertools import count
 from typing import NoReturn
 
+import pyarrow as pa
+
 from kernel import logs
 from kernel.databases import files, queries
 from kernel.databases import postgresql as postgresql_source
@@ -98,6 +100,7 @@ def main() -> None:
     os.dup2(STDERR, STDOUT)
     for kind in DatabaseKind:
         queries.check("SELECT 1", kind)  # the parser loads what it knows of a dialect when it is used
+    pa.array([])  # which loads pandas and numpy where they are
     gc.freeze()  # what is shared with the children stays so
     Forker(worker).serve()
 
