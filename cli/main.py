@@ -2,7 +2,9 @@
 
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,7 +12,7 @@ from cli import auth, connection, job, mapping, run, up
 from cli.client import OWN_FAULT
 from cli.demo import demo
 from cli.session import command
-from cli.show import notes
+from cli.show import notes, out
 
 EPILOG = (
     "Exit codes: 0 done; 1 refused by the server; 2 used wrongly; 3 not signed in; 4 the server cannot be "
@@ -35,6 +37,22 @@ app.add_typer(connection.app, name="connection")
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(job.app, name="job")
 app.add_typer(run.app, name="run")
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - the framework calls it so
+    if asked:
+        out.print(f"portolan {metadata.version('portolan')}")
+        raise typer.Exit
+
+
+@app.callback()
+def portolan(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,7 @@ def test_a_fault_of_its_own_is_a_sentence_and_a_file(
     assert end.value.code == 70
     assert "Traceback" not in "".join(capsys.readouterr())
     assert "what nobody thought of" in (home / "portolan" / "fault.txt").read_text()
+
+
+def test_it_tells_its_version() -> None:
+    assert portolan("--version") == (0, f"portolan {metadata.version('portolan')}\n", "")
