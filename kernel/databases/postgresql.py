@@ -272,6 +272,7 @@ class PostgresqlSource(Source):
             self._statement = None
 
     def _abandon(self) -> None:
+        """Ends the statement under way, which from then on nobody else cancels: it is about to be closed."""
         statement, self._statement = self._statement, None
         if statement is not None:
             with contextlib.suppress(Error):

@@ -18,9 +18,6 @@ from services.auth.models import RefreshToken, Revocation, User, UserSession
 from tests.auth.running import Running
 from tests.servers import bearer, connect, refusal
 
-PATIENCE = 10
-"""How many seconds are waited for what comes at once, but for a machine that has other things to do."""
-
 
 def _age(auth: Running, seconds: int) -> None:
     """Lets the uses of all refresh tokens be so much longer ago."""
@@ -52,6 +49,7 @@ async def test_parallel_refreshes_are_retries_and_leave_one_token_that_works(aut
     await auth.me(first.access_token)
 
 
+@pytest.mark.timed
 async def test_a_refresh_token_that_comes_again_after_its_successor_was_used_ends_the_session(
     auth: Running,
 ) -> None:
@@ -191,10 +189,11 @@ async def test_revocations_are_for_services_alone(auth: Running) -> None:
     assert (await refusal(auth.stub.WatchRevocations(pb.WatchRevocationsRequest()))).reason == "TOKEN_MISSING"
 
 
+@pytest.mark.timed
 async def test_a_watcher_hears_at_once_that_it_is_connected(auth: Running) -> None:
     metadata = clients.metadata(auth.identity.token())
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(), metadata=metadata)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(2):
         response = await stream.read()
     assert response == pb.WatchRevocationsResponse()
     stream.cancel()
@@ -205,8 +204,8 @@ async def _next(auth: Running, refresh_token: str) -> str:
 
 
 async def _revoked(auth: Running, access_token: str) -> None:
-    """Waits until the service itself refuses a token."""
-    async with asyncio.timeout(PATIENCE):
+    """Waits until the service itself refuses a token, at most two seconds."""
+    async with asyncio.timeout(2):
         while True:
             try:
                 await auth.me(access_token)
@@ -219,7 +218,7 @@ async def _revoked(auth: Running, access_token: str) -> None:
 async def _revocations(auth: Running, *, after: int, count: int) -> AsyncIterator[pb.Revocation]:
     metadata = clients.metadata(auth.identity.token())
     stream = auth.stub.WatchRevocations(pb.WatchRevocationsRequest(after=after), metadata=metadata)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(5):
         async for response in stream:
             for item in response.revocations:
                 yield item

@@ -2,17 +2,20 @@
 
 import csv
 import hashlib
-import shutil
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
-from tests.demo.playing import Played, demo
+from tests.running import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -23,23 +26,42 @@ COLUMNS = (
 )
 
 
-def test_the_demonstration_loads_sqlite(played: Played) -> None:
-    with closing(sqlite3.connect(played.data / "warehouse.db")) as warehouse:
-        _check(warehouse.execute(f"SELECT {COLUMNS} FROM fct_flight"), played.data)
+def demo(data: Path, *arguments: str) -> str:
+    """Runs the demonstration to its end, sees that nothing of it is left, and gives what it printed."""
+    port, base_port = free_ports()
+    command = ["demo", "--data", data, "--port", port, "--base-port", base_port, *arguments]
+    ended = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *map(str, command)],
+        env={**os.environ, "XDG_CONFIG_HOME": str(data / "home"), "COLUMNS": "80"},  # noqa: TID251 - handed on
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    commands = ("  portolan ", "  curl ")  # are printed whole, to be copied
+    assert all(len(line) <= 80 for line in ended.stdout.splitlines() if not line.startswith(commands))
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if str(base_port) in _environment(process)
+    ]
+    assert not left
+    return ended.stdout
+
+
+def test_the_demonstration_loads_sqlite_and_can_be_repeated(demonstrated: Path) -> None:
+    told = demo(demonstrated)
+    with closing(sqlite3.connect(demonstrated / "warehouse.db")) as warehouse:
+        _check(warehouse.execute(f"SELECT {COLUMNS} FROM fct_flight"), demonstrated)
         _check_history(lambda query: warehouse.execute(query).fetchall(), "")
     for words in ("FCT_FLIGHT equals flights.csv", "NULL_KEY", "NOT_CONVERTIBLE", "What to try next"):
-        assert words in played.told
-    assert stat.S_IMODE((played.data / "demo-password").stat().st_mode) == 0o600
+        assert words in told
+    assert stat.S_IMODE((demonstrated / "demo-password").stat().st_mode) == 0o600
 
 
-def test_the_demonstration_can_be_repeated_and_loads_postgresql(
-    played: Played, tmp_path: Path, postgres_url: str
-) -> None:
-    data = tmp_path / "again"
-    shutil.copytree(played.data, data, ignore=shutil.ignore_patterns("gateway"))  # has sockets
-    demo(data, "--postgres", postgres_url)
+def test_the_demonstration_loads_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    demo(tmp_path, "--postgres", postgres_url)
     with psycopg.connect(postgres_url) as warehouse:
-        _check(warehouse.execute(f"SELECT {COLUMNS} FROM portolan_demo.fct_flight"), data)
+        _check(warehouse.execute(f"SELECT {COLUMNS} FROM portolan_demo.fct_flight"), tmp_path)
         _check_history(lambda query: warehouse.execute(query).fetchall(), "portolan_demo.")
 
 
@@ -92,3 +114,10 @@ def _check_history(ask: object, schema: str) -> None:
         "WHERE c.carrier_code = 'FL' AND c.current_flag = 'Y'"
     )
     assert moved == 0
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("PORTOLAN_AUTH_ADDRESS", "")
+    except psutil.Error:
+        return ""
