@@ -89,7 +89,7 @@ def test_a_name_of_a_file_may_be_odd(tmp_path: Path) -> None:
         "CREATE TEMP TABLE x (a)",
         "CREATE TEMP VIEW x AS SELECT 1",
         "SELECT load_extension('x')",
-        "VACUUM INTO '/nowhere/x'",
+        "VACUUM INTO 'x'",
         "BEGIN",
     ],
 )
